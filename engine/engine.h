@@ -1,0 +1,85 @@
+// The model on one device: runs StepPlans. The only place where libtorch's and CUDA's errors become
+// absl::Status.
+//
+//   GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options));
+//   absl::StatusOr<StepOutput> output = engine->Run(plan);
+//
+// `Create` may run on any thread; after that the serving thread alone calls, but for the const
+// accessors.
+#ifndef GLIMPSE_ENGINE_ENGINE_H_
+#define GLIMPSE_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/schedule/model_limits.h"
+#include "engine/schedule/step_plan.h"
+
+namespace glimpse {
+
+enum class LoadFormat {
+  kAuto,   // the checkpoint's tensors
+  kDummy,  // config.json's sizes with random weights: for speed work, without a checkpoint's 27 GB
+};
+
+struct EngineOptions {
+  std::string model_dir;
+  LoadFormat load_format = LoadFormat::kAuto;
+  std::string device = "auto";  // auto | cpu | cuda; auto takes CUDA where there is a device
+  std::string dtype = "auto";   // auto | float32 | bfloat16 | float16; auto: float32 on a CPU,
+                                // config.json's on a GPU
+  int max_batch_size = 64;      // slots
+  int max_context = 0;          // KV rows a sequence; 0: config.json's seq_length
+  int64_t kv_cache_bytes =
+      0;  // 0: as much as all slots at max_context need, within the device's free memory
+  // Told now and then while weights load: bytes done and bytes in all. May be empty.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// What the checkpoint says of itself.
+struct ModelInfo {
+  std::string name;  // the directory's last component
+  std::string device;
+  std::string dtype;
+  std::string quantization = "none";
+  int64_t parameters = 0;
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes = 0;
+  SamplingParams default_sampling;  // generation_config.json; greedy if it says do_sample false
+};
+
+class Engine : public StepRunner {
+ public:
+  // NOT_FOUND / INVALID_ARGUMENT: a missing or broken checkpoint, with file and tensor;
+  // RESOURCE_EXHAUSTED: memory, with what was asked and what is free; FAILED_PRECONDITION: no such
+  // device.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  ~Engine() override;
+
+  // RESOURCE_EXHAUSTED: out of memory in this step; INTERNAL: anything else that the device or
+  // library reported.
+  absl::StatusOr<StepOutput> Run(const StepPlan& plan) override;
+
+  // Like Run of a prefill plan, but returns the logits, [tokens of all real rows, vocabulary]
+  // float32, and samples nothing. For inspection and comparison with a reference.
+  absl::StatusOr<std::vector<float>> Logits(const StepPlan& plan);
+
+  const ModelLimits& limits() const { return limits_; }
+  const ModelInfo& info() const { return info_; }
+
+ private:
+  struct Impl;  // keeps torch out of this header
+  Engine(std::unique_ptr<Impl> impl, ModelLimits limits, ModelInfo info);
+
+  std::unique_ptr<Impl> impl_;
+  const ModelLimits limits_;
+  const ModelInfo info_;
+};
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_ENGINE_ENGINE_H_

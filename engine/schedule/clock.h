@@ -1,0 +1,25 @@
+// Time as an input: everything that waits, expires or measures takes a Clock, so that tests move
+// time by hand. Only server/main.cc knows the real one.
+#ifndef GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
+#define GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace glimpse {
+
+// Thread-safe.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual absl::Time Now() const = 0;
+};
+
+class RealClock : public Clock {
+ public:
+  absl::Time Now() const override { return absl::Now(); }
+};
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
