@@ -10,10 +10,11 @@ namespace glimpse {
 
 struct ModelLimits {
   int vocabulary_size = 0;  // rows of the output layer
-  int max_context = 0;  // KV rows of one sequence, prompt (picture expanded) and answer together
-  int image_size = 0;   // pixels a side; 0: a text-only checkpoint
-  int image_rows =
-      0;  // rows that a picture's three ids become, begin and end included (1602 for the 9B)
+  // KV rows of one sequence, prompt (picture expanded) and answer together.
+  int max_context = 0;
+  int image_size = 0;  // pixels a side; 0: a text-only checkpoint
+  // Rows that a picture's three ids become, begin and end included (1602 for the 9B).
+  int image_rows = 0;
   std::vector<int32_t> stop_ids;
   int max_batch_size = 0;  // slots: sequences running at the same time
   int block_size = 0;      // KV rows a block

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "engine/schedule/token_sink.h"
 #include "preprocess/image_decoder.h"
@@ -43,6 +44,22 @@ struct Request {
                                 image.pixels.size());
   }
 };
+
+// DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more. The deadline comes
+// first: a client's own deadline also cancels its call.
+inline absl::Status StillWanted(const Request& request, absl::Time now) {
+  if (now >= request.deadline) return absl::DeadlineExceededError("the deadline has passed");
+  if (request.sink->Gone()) return absl::CancelledError("the client has left");
+  return absl::OkStatus();
+}
+
+// The one `Finish` of a request that never came to run.
+inline void FinishUnstarted(const Request& request, const absl::Status& status, absl::Time now) {
+  Completion completion;
+  completion.times = request.times;
+  completion.times.finished = now;
+  request.sink->Finish(status, completion);
+}
 
 }  // namespace glimpse
 

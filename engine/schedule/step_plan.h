@@ -1,5 +1,6 @@
-// One step's batch as a value: what the engine runs next. No device pointer, no reference into the
-// scheduler but the picture's pixels, which stay where they are until the step is Done or Failed.
+// One step's batch as a value: what the engine runs next. No device pointer, and no reference into
+// the scheduler but the picture's pixels and the prompt's ids, which stay where they are until the
+// step is Done or Failed.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_STEP_PLAN_H_
 #define GLIMPSE_ENGINE_SCHEDULE_STEP_PLAN_H_
 
@@ -27,19 +28,20 @@ constexpr bool IsImageRow(int32_t token) { return token < 0; }
 constexpr int ImageRowIndex(int32_t token) { return -1 - token; }
 
 struct StepRow {
-  int64_t sequence = -1;  // the scheduler's number for it, for logs
+  int64_t sequence = -1;  // the scheduler's number for it, never used again
   int slot = -1;  // 0..max_batch_size-1, the sequence's own from admission to end; -1: padding row
-  bool starts =
-      false;  // the sequence's first step of all: the engine forgets what it kept for the slot
-  bool samples = false;         // the row's last token yields one sampled token
+  // The sequence's first step of all: the engine forgets what it kept for the slot. Then `prompt`
+  // holds the ids that the repetition penalty counts; null otherwise.
+  bool starts = false;
+  const std::vector<int32_t>* prompt = nullptr;
+  bool samples = false;  // the row's last token yields one sampled token
+
   std::vector<int32_t> tokens;  // ids or ImageRow(k); empty in a vision step; {0} in a padding row
   std::vector<int32_t> positions;  // rotary positions, one a token
   int kv_length = 0;  // KV rows of the sequence BEFORE this step; its tokens go behind them
-  std::vector<int32_t>
-      blocks;  // KV blocks of the sequence, in order, enough for kv_length + tokens
-  const std::vector<int32_t>* prompt =
-      nullptr;                      // with `starts`: ids that the repetition penalty counts
+  std::vector<int32_t> blocks;      // its KV blocks in order, just enough for kv_length + tokens
   const RgbImage* image = nullptr;  // vision step only
+
   SamplingParams sampling;
   uint64_t sample_index = 0;  // tokens sampled so far: the counter of the random draw
 };
@@ -48,7 +50,9 @@ struct StepPlan {
   StepKind kind = StepKind::kIdle;
   std::vector<StepRow> rows;  // decode: padded to `bucket` with padding rows at the end
   int num_real_rows = 0;
-  int bucket = 0;  // decode: rows after padding; prefill: tokens after padding; vision: 1
+  // Decode: rows after padding, which may be more than there are slots; prefill: tokens after
+  // padding, which the rows do not show; vision: 1.
+  int bucket = 0;
 
   int NumTokens() const;  // of the real rows
   std::string DebugString() const;

@@ -1,0 +1,43 @@
+#include "engine/schedule/step_plan.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace glimpse {
+namespace {
+
+const char* Name(StepKind kind) {
+  switch (kind) {
+    case StepKind::kIdle:
+      return "idle";
+    case StepKind::kVision:
+      return "vision";
+    case StepKind::kPrefill:
+      return "prefill";
+    case StepKind::kDecode:
+      return "decode";
+  }
+  return "?";
+}
+
+}  // namespace
+
+int StepPlan::NumTokens() const {
+  size_t tokens = 0;
+  for (int i = 0; i < num_real_rows; ++i) tokens += rows[i].tokens.size();
+  return static_cast<int>(tokens);
+}
+
+std::string StepPlan::DebugString() const {
+  std::string text = Name(kind);
+  if (kind == StepKind::kIdle) return text;
+  absl::StrAppend(&text, " rows ", num_real_rows, " tokens ", NumTokens(), " bucket ", bucket, ":");
+  for (int i = 0; i < num_real_rows; ++i) {
+    const StepRow& row = rows[i];
+    absl::StrAppend(&text, " [#", row.sequence, " slot ", row.slot, " kv ", row.kv_length, "+",
+                    row.tokens.size(), row.starts ? " starts" : "", row.samples ? " samples" : "",
+                    "]");
+  }
+  return text;
+}
+
+}  // namespace glimpse

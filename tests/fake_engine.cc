@@ -1,0 +1,242 @@
+#include "tests/fake_engine.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace glimpse {
+namespace {
+
+absl::Status Broken(const StepRow& row, const char* what) {
+  return absl::InternalError(absl::StrCat("sequence ", row.sequence, ": ", what));
+}
+
+// splitmix64's last step: every bit of `value` reaches every bit of the result.
+uint64_t Mix(uint64_t state, uint64_t value) {
+  uint64_t z = state * 0x9E3779B97F4A7C15u + value + 1;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+uint64_t HashIds(const std::vector<int32_t>& ids) {
+  uint64_t hash = 0;
+  for (int32_t id : ids) hash = Mix(hash, static_cast<uint64_t>(id));
+  return hash;
+}
+
+std::vector<uint64_t> ImageRows(const RgbImage& image, int count) {
+  uint64_t hash = Mix(static_cast<uint64_t>(image.width), static_cast<uint64_t>(image.height));
+  for (uint8_t value : image.pixels) hash = Mix(hash, value);
+  std::vector<uint64_t> rows;
+  for (int k = 0; k < count; ++k) rows.push_back(Mix(hash, static_cast<uint64_t>(k)));
+  return rows;
+}
+
+// `context` is the hash of all KV rows; `prompt` that of the ids the repetition penalty counts.
+int32_t Sample(uint64_t context, uint64_t prompt, const SamplingParams& sampling,
+               uint64_t sample_index, int vocabulary_size) {
+  uint64_t hash = context;
+  if (sampling.temperature > 0) hash = Mix(Mix(hash, sampling.seed), sample_index);
+  if (sampling.repetition_penalty != 1.0f) hash = Mix(hash, prompt);
+  return static_cast<int32_t>(hash % static_cast<uint64_t>(vocabulary_size));
+}
+
+SampledToken WithLogprobs(int32_t id, const StepRow& row, int vocabulary_size) {
+  SampledToken token{id, -0.5f, {}};
+  for (int i = 0; i < std::min(row.sampling.top_logprobs, vocabulary_size); ++i) {
+    token.top.push_back({(id + i) % vocabulary_size, -0.5f - static_cast<float>(i)});
+  }
+  return token;
+}
+
+absl::Status CheckTokens(const StepRow& row, const ModelLimits& limits) {
+  if (row.tokens.empty()) return Broken(row, "no tokens");
+  if (row.tokens.size() != row.positions.size()) return Broken(row, "not a position each token");
+  for (int32_t token : row.tokens) {
+    if (token >= limits.vocabulary_size) return Broken(row, "id beyond the vocabulary");
+    if (ImageRowIndex(token) >= limits.image_rows) return Broken(row, "row beyond the picture");
+  }
+  const size_t kv_rows = row.kv_length + row.tokens.size();
+  if (kv_rows > static_cast<size_t>(limits.max_context)) return Broken(row, "context exceeded");
+  if (row.blocks.size() * limits.block_size < kv_rows) return Broken(row, "too few blocks");
+  return absl::OkStatus();
+}
+
+absl::Status CheckRow(StepKind kind, const StepRow& row, const ModelLimits& limits) {
+  if (row.slot < 0 || row.slot >= limits.max_batch_size) return Broken(row, "slot out of range");
+  if (row.starts != (row.prompt != nullptr)) return Broken(row, "`prompt` goes with `starts`");
+  if (kind == StepKind::kVision) {
+    if (row.image == nullptr || !row.tokens.empty()) return Broken(row, "not a vision row");
+    return absl::OkStatus();
+  }
+  if (row.image != nullptr) return Broken(row, "a picture outside a vision step");
+  if (kind == StepKind::kDecode && (row.tokens.size() != 1 || !row.samples)) {
+    return Broken(row, "a decode row feeds and samples one token");
+  }
+  return CheckTokens(row, limits);
+}
+
+bool IsPadding(const StepRow& row) {
+  return row.slot == -1 && row.kv_length == 0 && row.blocks.empty() && !row.samples &&
+         !row.starts && row.tokens == std::vector<int32_t>{0} &&
+         row.positions == std::vector<int32_t>{0};
+}
+
+absl::Status CheckShape(const StepPlan& plan) {
+  const int rows = static_cast<int>(plan.rows.size());
+  if (plan.num_real_rows < 1 || plan.num_real_rows > rows) {
+    return absl::InternalError("a step without real rows, or with more than it has");
+  }
+  const bool decode = plan.kind == StepKind::kDecode;
+  if (rows != (decode ? plan.bucket : plan.num_real_rows)) {
+    return absl::InternalError("wrong number of rows");
+  }
+  if (plan.kind == StepKind::kPrefill && plan.bucket < plan.NumTokens()) {
+    return absl::InternalError("more tokens than the bucket holds");
+  }
+  if (plan.kind == StepKind::kVision && rows != 1) {
+    return absl::InternalError("a vision step takes one picture");
+  }
+  if (!std::all_of(plan.rows.begin() + plan.num_real_rows, plan.rows.end(), IsPadding)) {
+    return absl::InternalError("padding rows are not empty");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckPlan(const StepPlan& plan, const ModelLimits& limits) {
+  if (plan.kind == StepKind::kIdle) return absl::InternalError("an idle plan is not run");
+  if (absl::Status shape = CheckShape(plan); !shape.ok()) return shape;
+  std::set<int> slots;
+  std::set<int32_t> blocks;
+  for (int i = 0; i < plan.num_real_rows; ++i) {
+    const StepRow& row = plan.rows[i];
+    if (absl::Status valid = CheckRow(plan.kind, row, limits); !valid.ok()) return valid;
+    if (!slots.insert(row.slot).second) return Broken(row, "slot taken twice");
+    for (int32_t block : row.blocks) {
+      if (block < 0 || block >= limits.num_blocks) return Broken(row, "block out of range");
+      if (!blocks.insert(block).second) return Broken(row, "block taken twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
+FakeEngine::FakeEngine(FakeEngineOptions options)
+    : options_(std::move(options)),
+      cache_(static_cast<size_t>(options_.limits.num_blocks) * options_.limits.block_size),
+      slots_(options_.limits.max_batch_size) {}
+
+void FakeEngine::FailStep(int64_t step, absl::Status status) {
+  MutexLock lock(&mutex_);
+  failures_[step] = std::move(status);
+}
+
+int64_t FakeEngine::num_steps() const {
+  MutexLock lock(&mutex_);
+  return num_steps_;
+}
+
+absl::Status FakeEngine::BeginStep() {
+  MutexLock lock(&mutex_);
+  const auto failure = failures_.find(num_steps_++);
+  return failure == failures_.end() ? absl::OkStatus() : failure->second;
+}
+
+absl::StatusOr<StepOutput> FakeEngine::Run(const StepPlan& plan) {
+  if (options_.on_run) options_.on_run(plan);
+  if (absl::Status injected = BeginStep(); !injected.ok()) return injected;
+  if (absl::Status valid = CheckPlan(plan, options_.limits); !valid.ok()) return valid;
+  StepOutput output;
+  for (int i = 0; i < plan.num_real_rows; ++i) {
+    const StepRow& row = plan.rows[i];
+    if (absl::Status started = StartRow(row); !started.ok()) return started;
+    if (plan.kind == StepKind::kVision) {
+      slots_[row.slot].image_rows = ImageRows(*row.image, options_.limits.image_rows);
+    } else if (absl::Status written = WriteRows(row); !written.ok()) {
+      return written;
+    }
+    output.tokens.emplace_back();
+    if (!row.samples) continue;
+    absl::StatusOr<int32_t> id = NextToken(row);
+    if (!id.ok()) return id.status();
+    output.tokens.back() = WithLogprobs(*id, row, options_.limits.vocabulary_size);
+  }
+  return output;
+}
+
+absl::Status FakeEngine::StartRow(const StepRow& row) {
+  Slot& slot = slots_[row.slot];
+  if (row.starts) slot = Slot{row.sequence, HashIds(*row.prompt), {}};
+  return slot.sequence == row.sequence ? absl::OkStatus() : Broken(row, "the slot is another's");
+}
+
+absl::Status FakeEngine::WriteRows(const StepRow& row) {
+  const Slot& slot = slots_[row.slot];
+  for (size_t i = 0; i < row.tokens.size(); ++i) {
+    const int32_t token = row.tokens[i];
+    KvRow& cell = At(row, row.kv_length + static_cast<int>(i));
+    cell = {true, static_cast<uint64_t>(token), row.positions[i]};
+    if (!IsImageRow(token)) continue;
+    if (slot.image_rows.empty()) return Broken(row, "image rows before the vision step");
+    cell.content = slot.image_rows[ImageRowIndex(token)];
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> FakeEngine::NextToken(const StepRow& row) const {
+  const std::vector<int32_t>& script = options_.script;
+  if (row.sample_index < script.size()) return script[row.sample_index];
+  if (!script.empty() && !options_.limits.stop_ids.empty()) return options_.limits.stop_ids[0];
+  uint64_t context = 0;
+  for (int i = 0; i < row.kv_length + static_cast<int>(row.tokens.size()); ++i) {
+    const KvRow& cell = At(row, i);
+    if (!cell.written) return Broken(row, "a KV row is read before it was written");
+    context = Mix(Mix(context, cell.content), static_cast<uint64_t>(cell.position));
+  }
+  return Sample(context, slots_[row.slot].prompt, row.sampling, row.sample_index,
+                options_.limits.vocabulary_size);
+}
+
+const FakeEngine::KvRow& FakeEngine::At(const StepRow& row, int kv_row) const {
+  const int block_size = options_.limits.block_size;
+  return cache_[static_cast<size_t>(row.blocks[kv_row / block_size]) * block_size +
+                kv_row % block_size];
+}
+
+FakeEngine::KvRow& FakeEngine::At(const StepRow& row, int kv_row) {
+  return const_cast<KvRow&>(std::as_const(*this).At(row, kv_row));
+}
+
+std::vector<int32_t> AnswerAlone(const Request& request, const ModelLimits& limits) {
+  uint64_t context = 0;
+  const auto feed = [&context](uint64_t content, int position) {
+    context = Mix(Mix(context, content), static_cast<uint64_t>(position));
+  };
+  std::vector<uint64_t> image;
+  if (request.image_at >= 0) image = ImageRows(request.image, limits.image_rows);
+  const int ids = static_cast<int>(request.prompt.size());
+  for (int i = 0; i < ids; ++i) {
+    const int part = request.image_at < 0 ? -1 : i - request.image_at;
+    if (part < 0 || part > 2) feed(static_cast<uint64_t>(request.prompt[i]), i);
+    if (part == 0) feed(image.front(), i);
+    for (size_t k = 1; part == 1 && k + 1 < image.size(); ++k) feed(image[k], i);
+    if (part == 2) feed(image.back(), i);
+  }
+  std::vector<int32_t> answer;
+  while (static_cast<int>(answer.size()) < request.max_tokens) {
+    const int32_t id = Sample(context, HashIds(request.prompt), request.sampling, answer.size(),
+                              limits.vocabulary_size);
+    const bool stops = std::count(limits.stop_ids.begin(), limits.stop_ids.end(), id) > 0;
+    if (stops && !request.ignore_stop_ids) break;
+    answer.push_back(id);
+    feed(static_cast<uint64_t>(id), ids + static_cast<int>(answer.size()) - 1);
+  }
+  return answer;
+}
+
+}  // namespace glimpse

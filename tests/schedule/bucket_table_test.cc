@@ -1,0 +1,39 @@
+#include "engine/schedule/bucket_table.h"
+
+#include <catch2/catch.hpp>
+
+#include "tests/schedule/death.h"
+
+namespace glimpse {
+namespace {
+
+TEST_CASE("A step is padded to the smallest size that holds it") {
+  const BucketTable table;
+  CHECK(table.DecodeRows(1) == 4);
+  CHECK(table.DecodeRows(4) == 4);
+  CHECK(table.DecodeRows(5) == 8);
+  CHECK(table.DecodeRows(33) == 64);
+  CHECK(table.PrefillTokens(1) == 64);
+  CHECK(table.PrefillTokens(64) == 64);
+  CHECK(table.PrefillTokens(65) == 128);
+  CHECK(table.PrefillTokens(1025) == 2048);
+}
+
+TEST_CASE("A step beyond the largest size is not padded") {
+  const BucketTable table;
+  CHECK(table.DecodeRows(65) == 65);
+  CHECK(table.PrefillTokens(2049) == 2049);
+  const BucketTable unpadded({}, {});
+  CHECK(unpadded.DecodeRows(3) == 3);
+  CHECK(unpadded.PrefillTokens(7) == 7);
+}
+
+TEST_CASE("Sizes that do not ascend from 1 die") {
+  CHECK(Dies([] { BucketTable({4, 4}, {}); }));
+  CHECK(Dies([] { BucketTable({8, 4}, {}); }));
+  CHECK(Dies([] { BucketTable({}, {0, 4}); }));
+  CHECK_FALSE(Dies([] { BucketTable({1}, {1, 2}); }));
+}
+
+}  // namespace
+}  // namespace glimpse

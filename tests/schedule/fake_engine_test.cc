@@ -1,0 +1,218 @@
+// The fake engine has to notice what it is there to notice.
+#include "tests/fake_engine.h"
+
+#include <catch2/catch.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/schedule/recording_sink.h"
+
+namespace glimpse {
+namespace {
+
+ModelLimits SmallLimits() {
+  ModelLimits limits;
+  limits.vocabulary_size = 1000003;
+  limits.max_context = 64;
+  limits.image_rows = 4;
+  limits.max_batch_size = 2;
+  limits.block_size = 2;
+  limits.num_blocks = 8;
+  return limits;
+}
+
+// A picture and two ids, then one decoded token.
+struct Steps {
+  RgbImage image{1, 1, {9, 8, 7}};
+  std::vector<int32_t> prompt = {90, 91, 92, 10, 11};
+  StepPlan vision = OneRow(StepKind::kVision);
+  StepPlan prefill = OneRow(StepKind::kPrefill);
+  StepPlan decode = OneRow(StepKind::kDecode);
+
+  Steps() {
+    vision.rows[0].starts = true;
+    vision.rows[0].prompt = &prompt;
+    vision.rows[0].image = &image;
+    StepRow& fed = prefill.rows[0];
+    fed.tokens = {ImageRow(0), ImageRow(1), ImageRow(2), ImageRow(3), 10, 11};
+    fed.positions = {0, 1, 1, 2, 3, 4};
+    fed.blocks = {3, 1, 6};
+    StepRow& next = decode.rows[0];
+    next.tokens = {20};
+    next.positions = {5};
+    next.kv_length = 6;
+    next.blocks = {3, 1, 6, 0};
+    next.samples = true;
+    next.sample_index = 1;
+  }
+
+  static StepPlan OneRow(StepKind kind) {
+    StepPlan plan;
+    plan.kind = kind;
+    plan.rows.resize(1);
+    plan.rows[0].sequence = 4;
+    plan.rows[0].slot = 1;
+    plan.rows[0].sampling.temperature = 0;
+    plan.num_real_rows = 1;
+    plan.bucket = kind == StepKind::kPrefill ? 64 : 1;
+    return plan;
+  }
+
+  absl::StatusOr<int32_t> Answer() const {
+    FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}});
+    for (const StepPlan* plan : {&vision, &prefill}) {
+      if (auto output = engine.Run(*plan); !output.ok()) return output.status();
+    }
+    auto output = engine.Run(decode);
+    if (!output.ok()) return output.status();
+    return output->tokens[0].id;
+  }
+};
+
+TEST_CASE("Everything that a sequence consists of changes the fake answer") {
+  const int32_t answer = *Steps().Answer();
+  Steps steps;
+  CHECK(*steps.Answer() == answer);
+  SECTION("an id") { steps.prefill.rows[0].tokens[5] = 12; }
+  SECTION("a position") { steps.prefill.rows[0].positions[5] = 5; }
+  SECTION("the decoded id") { steps.decode.rows[0].tokens[0] = 21; }
+  SECTION("the decode position") { steps.decode.rows[0].positions[0] = 6; }
+  SECTION("the order of blocks") { steps.decode.rows[0].blocks = {1, 3, 6, 0}; }
+  SECTION("a shorter cache") { steps.decode.rows[0].kv_length = 5; }
+  SECTION("a pixel") { steps.image.pixels[2] = 6; }
+  SECTION("the order of image rows") { steps.prefill.rows[0].tokens[1] = ImageRow(2); }
+  SECTION("the seed of a sampled answer") {
+    steps.decode.rows[0].sampling.temperature = 1;
+    const int32_t sampled = *steps.Answer();
+    steps.decode.rows[0].sampling.seed = 1;
+    CHECK(*steps.Answer() != sampled);
+  }
+  SECTION("the number of the draw") {
+    steps.decode.rows[0].sampling.temperature = 1;
+    const int32_t sampled = *steps.Answer();
+    steps.decode.rows[0].sample_index = 2;
+    CHECK(*steps.Answer() != sampled);
+  }
+  SECTION("what the repetition penalty counts") {
+    steps.decode.rows[0].sampling.repetition_penalty = 1.5f;
+    const int32_t penalised = *steps.Answer();
+    steps.prompt.push_back(1);
+    CHECK(*steps.Answer() != penalised);
+  }
+  CHECK(*steps.Answer() != answer);
+}
+
+TEST_CASE("Greedy fake answers depend on no seed") {
+  Steps steps;
+  const int32_t answer = *steps.Answer();
+  steps.decode.rows[0].sampling.seed = 5;
+  steps.decode.rows[0].sample_index = 3;
+  CHECK(*steps.Answer() == answer);
+}
+
+TEST_CASE("A plan that breaks the rules is refused with the rule") {
+  Steps steps;
+  std::string text;
+  StepRow& fed = steps.prefill.rows[0];
+  StepRow& next = steps.decode.rows[0];
+  SECTION("slot") {
+    fed.slot = 2;
+    text = "slot out of range";
+  }
+  SECTION("block id") {
+    fed.blocks[0] = 8;
+    text = "block out of range";
+  }
+  SECTION("block twice") {
+    fed.blocks[0] = 1;
+    text = "block taken twice";
+  }
+  SECTION("blocks missing") {
+    next.blocks.pop_back();
+    text = "too few blocks";
+  }
+  SECTION("position missing") {
+    fed.positions.pop_back();
+    text = "not a position each token";
+  }
+  SECTION("vocabulary") {
+    next.tokens[0] = 1000003;
+    text = "id beyond the vocabulary";
+  }
+  SECTION("a row the picture lacks") {
+    fed.tokens[3] = ImageRow(4);
+    text = "row beyond the picture";
+  }
+  SECTION("a hole in the cache") {
+    next.kv_length = 7;
+    text = "a KV row is read before it was written";
+  }
+  SECTION("another sequence's slot") {
+    next.sequence = 5;
+    text = "the slot is another's";
+  }
+  SECTION("prompt missing at the start") {
+    steps.vision.rows[0].prompt = nullptr;
+    text = "`prompt` goes with `starts`";
+  }
+  SECTION("slot twice") {
+    steps.prefill.rows.push_back(fed);
+    steps.prefill.num_real_rows = 2;
+    text = "slot taken twice";
+  }
+  SECTION("padding that is not empty") {
+    steps.decode.rows.push_back(next);
+    steps.decode.bucket = 2;
+    text = "padding rows are not empty";
+  }
+  SECTION("rows and bucket differ") {
+    steps.decode.bucket = 2;
+    text = "wrong number of rows";
+  }
+  const absl::StatusOr<int32_t> answer = steps.Answer();
+  CHECK(answer.status().code() == absl::StatusCode::kInternal);
+  CHECK_THAT(std::string(answer.status().message()), Catch::Contains(text));
+}
+
+TEST_CASE("The naive model agrees with the steps and follows stop ids and max_tokens") {
+  Steps steps;
+  TestClient client;
+  auto request = MakeRequest(&client, {10, 11}, 3);
+  AddImage(request.get(), 0, 9);
+  request->image = steps.image;
+  const std::vector<int32_t> answer = AnswerAlone(*request, SmallLimits());
+  REQUIRE(answer.size() == 3);
+  steps.decode.rows[0].tokens[0] = answer[0];
+  CHECK(*steps.Answer() == answer[1]);
+
+  ModelLimits limits = SmallLimits();
+  limits.stop_ids = {answer[1]};
+  CHECK(AnswerAlone(*request, limits) == std::vector<int32_t>{answer[0]});
+  request->ignore_stop_ids = true;
+  CHECK(AnswerAlone(*request, limits) == answer);
+}
+
+TEST_CASE("A fake step fails when told to, and a script sets the answer") {
+  ModelLimits limits = SmallLimits();
+  limits.stop_ids = {2};
+  int runs = 0;
+  FakeEngine engine(FakeEngineOptions{limits, {70, 71}, [&runs](const StepPlan&) { ++runs; }});
+  engine.FailStep(1, absl::InternalError("told to"));
+  Steps steps;
+  steps.prefill.rows[0].samples = true;
+  steps.prefill.rows[0].sampling.top_logprobs = 2;
+  REQUIRE(engine.Run(steps.vision).ok());
+  CHECK(engine.Run(steps.prefill).status() == absl::InternalError("told to"));
+  const StepOutput first = *engine.Run(steps.prefill);
+  CHECK(first.tokens[0].id == 70);
+  CHECK(first.tokens[0].top.size() == 2);
+  CHECK(engine.Run(steps.decode)->tokens[0].id == 71);
+  steps.decode.rows[0].sample_index = 2;
+  CHECK(engine.Run(steps.decode)->tokens[0].id == 2);
+  CHECK(engine.num_steps() == 5);
+  CHECK(runs == 5);
+}
+
+}  // namespace
+}  // namespace glimpse

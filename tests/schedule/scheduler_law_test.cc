@@ -1,0 +1,275 @@
+// Laws of Scheduler, RequestQueue and BlockPool together, under thousands of random operations on
+// tiny pools: whatever comes, goes, expires or fails, each accepted request gets exactly one
+// `Finish`, for a reason that holds, and no token that it would not have got alone.
+//
+// The naive model: every request is a `Case` with the answer that it has alone, and a list of the
+// reasons why it may end early. It knows nothing of slots, blocks, chunks or steps.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "engine/schedule/scheduler.h"
+#include "tests/fake_engine.h"
+#include "tests/schedule/recording_sink.h"
+
+namespace glimpse {
+namespace {
+
+struct Case {
+  TestClient client;
+  std::vector<int32_t> alone;
+  int max_tokens = 0;
+  absl::Time deadline;
+  bool can_run = false;
+  bool step_failed = false;   // it was in a step that was made to fail
+  int steps_since_gone = -1;  // calls of Next after its client left
+};
+
+class World {
+ public:
+  explicit World(uint32_t seed)
+      : random_(seed),
+        limits_(RandomLimits()),
+        queue_(RequestQueueOptions{.max_requests = 1 + Below(6), .max_tokens = 1 + Below(100)}),
+        engine_(FakeEngineOptions{limits_, {}, {}}),
+        scheduler_(SchedulerOptions{limits_, BucketTable({2, 4}, {4, 8}), 1 + Below(12)}, &queue_) {
+  }
+
+  void RandomOperation() {
+    switch (Below(8)) {
+      case 0:
+      case 1:
+        return Push();
+      case 2:
+        if (!cases_.empty()) Leave(cases_[Below(static_cast<int>(cases_.size()))]);
+        return;
+      case 3:
+        now_ms_ += Below(4);
+        return;
+      default:
+        Step(Below(12) == 0);
+    }
+  }
+
+  // Steps without faults until nothing is left, and looks at the end of it all.
+  void Drain() {
+    for (int steps = 0; Step(false); ++steps) REQUIRE(steps < 10000);
+    for (const Case& one : cases_) {
+      REQUIRE(one.client.num_finishes == 1);
+      REQUIRE(one.client.calls_after_finish == 0);
+      CheckEnd(one);
+    }
+    REQUIRE(scheduler_.num_running() == 0);
+    REQUIRE(scheduler_.blocks().num_free() == limits_.num_blocks);
+    REQUIRE(queue_.depth().requests == 0);
+    REQUIRE(queue_.depth().tokens == 0);
+    REQUIRE(queue_.depth().bytes == 0);
+  }
+
+  std::map<absl::StatusCode, int> Ends() const {
+    std::map<absl::StatusCode, int> ends;
+    for (const Case& one : cases_) ++ends[one.client.status.code()];
+    return ends;
+  }
+
+ private:
+  int Below(int limit) { return static_cast<int>(random_() % static_cast<uint32_t>(limit)); }
+
+  ModelLimits RandomLimits() {
+    ModelLimits limits;
+    limits.vocabulary_size = 40;
+    limits.stop_ids = {1, 2};
+    limits.max_context = 10 + Below(30);
+    limits.image_rows = 3 + Below(6);
+    limits.max_batch_size = 1 + Below(5);
+    limits.block_size = 1 + Below(5);
+    limits.num_blocks = 4 + Below(20);
+    return limits;
+  }
+
+  std::unique_ptr<Request> RandomRequest(TestClient* client) {
+    std::vector<int32_t> prompt(1 + Below(Below(4) == 0 ? 20 : 5));
+    for (int32_t& id : prompt) id = Below(limits_.vocabulary_size);
+    auto request = MakeRequest(client, prompt, 1 + Below(12));
+    if (Below(3) == 0) {
+      AddImage(request.get(), Below(static_cast<int>(prompt.size())),
+               static_cast<uint8_t>(Below(256)));
+    }
+    request->ignore_stop_ids = Below(4) == 0;
+    request->sampling.temperature = Below(2) == 0 ? 0.0f : 1.0f;
+    request->sampling.seed = random_();
+    request->sampling.repetition_penalty = Below(3) == 0 ? 1.1f : 1.0f;
+    if (Below(3) == 0) request->deadline = AtMs(now_ms_ + Below(40));
+    return request;
+  }
+
+  void Push() {
+    Case& one = cases_.emplace_back();
+    auto request = RandomRequest(&one.client);
+    if (Below(6) == 0) one.client.wants_tokens = 1 + Below(4);
+    one.alone = AnswerAlone(*request, limits_);
+    one.max_tokens = request->max_tokens;
+    one.deadline = request->deadline;
+    one.can_run = CheckCanRun(*request, limits_).ok();
+    const std::vector<int32_t>* prompt = &request->prompt;
+    const absl::Status pushed = queue_.Push(request);
+    REQUIRE(pushed.ok() == (request == nullptr));
+    if (!pushed.ok()) {
+      REQUIRE(pushed.code() == absl::StatusCode::kResourceExhausted);
+      REQUIRE(one.client.num_finishes == 0);
+      cases_.pop_back();
+      return;
+    }
+    by_prompt_[prompt] = &one;
+  }
+
+  static void Leave(Case& one) {
+    if (one.client.gone) return;
+    one.client.gone = true;
+    one.steps_since_gone = 0;
+  }
+
+  // False if there was nothing to do.
+  bool Step(bool fail) {
+    const absl::Time now = AtMs(now_ms_);
+    const StepPlan plan = scheduler_.Next(now);
+    CheckAfterNext(now);
+    if (plan.kind == StepKind::kIdle) {
+      REQUIRE(scheduler_.num_running() == 0);
+      REQUIRE(queue_.depth().requests == 0);
+      return false;
+    }
+    INFO(plan.DebugString());
+    REQUIRE(CheckPlan(plan, limits_) == absl::OkStatus());
+    CheckProgress(plan);
+    if (last_ != StepKind::kDecode && AnyCanDecode()) REQUIRE(plan.kind == StepKind::kDecode);
+    if (fail) engine_.FailStep(engine_.num_steps(), absl::AbortedError("injected"));
+    const absl::StatusOr<StepOutput> output = engine_.Run(plan);
+    now_ms_ += Below(2);
+    if (fail) {
+      for (int i = 0; i < plan.num_real_rows; ++i) {
+        by_sequence_.at(plan.rows[i].sequence)->step_failed = true;
+      }
+      scheduler_.Failed(plan, output.status(), AtMs(now_ms_));
+    } else {
+      REQUIRE(output.status() == absl::OkStatus());
+      scheduler_.Done(plan, *output, AtMs(now_ms_));
+    }
+    last_ = plan.kind;
+    return true;
+  }
+
+  bool AnyCanDecode() const {
+    return std::any_of(cases_.begin(), cases_.end(), [](const Case& one) {
+      return !one.client.finished() && !one.client.ids.empty();
+    });
+  }
+
+  // Nothing that is expired is left, what is gone is left no longer than a round of the queue, and
+  // every request that is not finished is either queued or running.
+  void CheckAfterNext(absl::Time now) {
+    int unfinished = 0;
+    for (Case& one : cases_) {
+      if (one.client.gone) ++one.steps_since_gone;
+      if (one.client.finished()) continue;
+      ++unfinished;
+      REQUIRE(one.deadline > now);
+      REQUIRE(one.steps_since_gone < 2);
+    }
+    REQUIRE(unfinished == scheduler_.num_running() + queue_.depth().requests);
+    REQUIRE(scheduler_.num_running() <= limits_.max_batch_size);
+  }
+
+  // Each row begins where the last step of its sequence ended, and the first of all says `starts`.
+  // Sequences begin in the order of their numbers, which is the order of the queue.
+  void CheckProgress(const StepPlan& plan) {
+    for (int i = 0; i < plan.num_real_rows; ++i) {
+      const StepRow& row = plan.rows[i];
+      REQUIRE(row.starts == (by_sequence_.count(row.sequence) == 0));
+      if (row.starts) {
+        by_sequence_[row.sequence] = by_prompt_.at(row.prompt);
+        REQUIRE(row.kv_length == 0);
+        fed_[row.sequence] = 0;
+      }
+      REQUIRE(row.kv_length == fed_.at(row.sequence));
+      fed_[row.sequence] += static_cast<int>(row.tokens.size());
+    }
+  }
+
+  void CheckEnd(const Case& one) const {
+    const std::vector<int32_t>& ids = one.client.ids;
+    REQUIRE(ids.size() <= one.alone.size());
+    REQUIRE(std::equal(ids.begin(), ids.end(), one.alone.begin()));
+    switch (one.client.status.code()) {
+      case absl::StatusCode::kOk:
+        REQUIRE_FALSE(one.step_failed);
+        return CheckCompletion(one);
+      case absl::StatusCode::kCancelled:
+        REQUIRE(one.client.gone);
+        return;
+      case absl::StatusCode::kDeadlineExceeded:
+        REQUIRE(one.client.completion.times.finished >= one.deadline);
+        return;
+      case absl::StatusCode::kAborted:
+        REQUIRE(one.step_failed);
+        return;
+      case absl::StatusCode::kInvalidArgument:
+        REQUIRE_FALSE(one.can_run);
+        return;
+      default:
+        FAIL("no request ends like this: " << one.client.status);
+    }
+  }
+
+  static void CheckCompletion(const Case& one) {
+    const Completion& completion = one.client.completion;
+    const int pushed = static_cast<int>(one.client.ids.size());
+    const bool stop_id = completion.reason == FinishReason::kStop;
+    REQUIRE(completion.completion_tokens == pushed + (stop_id ? 1 : 0));
+    if (completion.reason == FinishReason::kStopString) {
+      REQUIRE(pushed == one.client.wants_tokens);
+      return;
+    }
+    REQUIRE(one.client.ids == one.alone);
+    REQUIRE((pushed < one.max_tokens) == stop_id);
+  }
+
+  std::mt19937 random_;
+  const ModelLimits limits_;
+  std::deque<Case> cases_;
+  RequestQueue queue_;
+  FakeEngine engine_;
+  Scheduler scheduler_;
+  std::map<const std::vector<int32_t>*, Case*> by_prompt_;  // the latest at that address
+  std::map<int64_t, Case*> by_sequence_;
+  std::map<int64_t, int> fed_;
+  StepKind last_ = StepKind::kIdle;
+  int64_t now_ms_ = 0;
+};
+
+TEST_CASE("Whatever happens, each request gets one end and only tokens of its own answer") {
+  std::map<absl::StatusCode, int> ends;
+  for (uint32_t seed = 0; seed < 400; ++seed) {
+    INFO("seed " << seed);
+    World world(seed);
+    for (int i = 0; i < 300; ++i) world.RandomOperation();
+    world.Drain();
+    for (const auto& [code, count] : world.Ends()) ends[code] += count;
+  }
+  // The run was worth something: every kind of end came up often.
+  CHECK(ends[absl::StatusCode::kOk] > 1000);
+  CHECK(ends[absl::StatusCode::kCancelled] > 100);
+  CHECK(ends[absl::StatusCode::kDeadlineExceeded] > 100);
+  CHECK(ends[absl::StatusCode::kAborted] > 100);
+  CHECK(ends[absl::StatusCode::kInvalidArgument] > 100);
+}
+
+}  // namespace
+}  // namespace glimpse
