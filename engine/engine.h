@@ -34,8 +34,10 @@ struct EngineOptions {
                                 // config.json's on a GPU
   int max_batch_size = 64;      // slots
   int max_context = 0;          // KV rows a sequence; 0: config.json's seq_length
-  int64_t kv_cache_bytes =
-      0;  // 0: as much as all slots at max_context need, within the device's free memory
+  // 0: as much as all slots at max_context need, but at most 1 GiB or half of the free memory on a
+  // CPU, and 80 % of what the weights leave free on a GPU. If that is less than one sequence at
+  // max_context needs, limits().max_context is what fits.
+  int64_t kv_cache_bytes = 0;
   // Told now and then while weights load: bytes done and bytes in all. May be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -64,8 +66,8 @@ class Engine : public StepRunner {
   // library reported.
   absl::StatusOr<StepOutput> Run(const StepPlan& plan) override;
 
-  // Like Run of a prefill plan, but returns the logits, [tokens of all real rows, vocabulary]
-  // float32, and samples nothing. For inspection and comparison with a reference.
+  // Like Run of a prefill or decode plan, but returns the logits, [tokens of all real rows,
+  // vocabulary] float32, and samples nothing. For inspection and comparison with a reference.
   absl::StatusOr<std::vector<float>> Logits(const StepPlan& plan);
 
   const ModelLimits& limits() const { return limits_; }
@@ -74,6 +76,7 @@ class Engine : public StepRunner {
  private:
   struct Impl;  // keeps torch out of this header
   Engine(std::unique_ptr<Impl> impl, ModelLimits limits, ModelInfo info);
+  void CheckPlan(const StepPlan& plan) const;
 
   std::unique_ptr<Impl> impl_;
   const ModelLimits limits_;

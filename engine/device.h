@@ -1,0 +1,34 @@
+// Which device and type the model gets, and how much memory is left there. Only engine/ includes
+// this.
+#ifndef GLIMPSE_ENGINE_DEVICE_H_
+#define GLIMPSE_ENGINE_DEVICE_H_
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace glimpse {
+
+// "auto", "cpu" or "cuda". INVALID_ARGUMENT: another word; FAILED_PRECONDITION: CUDA is asked for
+// and there is no usable device.
+absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
+
+// "float32", "bfloat16", "float16", or "auto": float32 on a CPU, `model_dtype` on a GPU.
+// INVALID_ARGUMENT: another word.
+absl::StatusOr<c10::ScalarType> ResolveType(const std::string& name, const std::string& model_dtype,
+                                            c10::Device device);
+
+// The reverse: "float32", "bfloat16", "float16".
+std::string TypeName(c10::ScalarType type);
+
+// Bytes that can still be allocated. On a GPU the caching allocator's unused blocks are given back
+// first; the first allocation there must have been made.
+int64_t FreeBytes(c10::Device device);
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_ENGINE_DEVICE_H_
