@@ -1,0 +1,35 @@
+// What the flags say, checked: the one place that reads them.
+#ifndef GLIMPSE_SERVER_CONFIG_H_
+#define GLIMPSE_SERVER_CONFIG_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/engine.h"
+#include "engine/schedule/request_queue.h"
+#include "preprocess/image_header.h"
+#include "server/grpc_server.h"
+
+namespace glimpse {
+
+struct ServerConfig {
+  EngineOptions engine;  // without `progress`
+  RequestQueueOptions queue;
+  ImageLimits images;
+  GrpcServerOptions grpc;
+  absl::Duration drain_timeout;
+  int preprocess_threads = 0;
+  bool print_config = false;
+};
+
+// INVALID_ARGUMENT, in one line with the flag's name, for a value that is out of range: a zero that
+// would mean "no limit" is. After absl::ParseCommandLine.
+absl::StatusOr<ServerConfig> ConfigFromFlags();
+
+// All flags of the server with the values in force, one "--name=value" a line: a flag file.
+std::string ConfigText();
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_SERVER_CONFIG_H_

@@ -1,0 +1,86 @@
+#include "server/served_model.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/types/span.h"
+#include "preprocess/status_macros.h"
+#include "server/status.h"
+
+namespace glimpse {
+namespace {
+
+constexpr int kDefaultMaxTokens = 1024;
+constexpr int kImageIds = 3;  // begin, place holder, end: what becomes the picture's rows
+
+int MaxContext(const ModelLimits& limits) {
+  const int64_t kv_rows = int64_t{limits.num_blocks} * limits.block_size;
+  return static_cast<int>(std::min<int64_t>(limits.max_context, kv_rows));
+}
+
+std::optional<ImagePipeline> MakePipeline(int image_size, const ImageLimits& limits) {
+  if (image_size == 0) return std::nullopt;
+  return ImagePipeline(image_size, limits);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ServedModel>> ServedModel::Load(const std::string& model_dir,
+                                                               const ModelLimits& limits,
+                                                               const ImageLimits& image_limits) {
+  GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(model_dir));
+  GLIMPSE_ASSIGN_OR_RETURN(ChatTemplate chat_template, ChatTemplate::Create(*tokenizer));
+  return std::unique_ptr<ServedModel>(
+      new ServedModel(std::move(tokenizer), std::move(chat_template), limits, image_limits));
+}
+
+ServedModel::ServedModel(std::unique_ptr<Tokenizer> tokenizer, ChatTemplate chat_template,
+                         const ModelLimits& limits, const ImageLimits& image_limits)
+    : tokenizer_(std::move(tokenizer)),
+      chat_template_(std::move(chat_template)),
+      image_limits_(image_limits),
+      images_(MakePipeline(limits.image_size, image_limits)),
+      image_rows_(limits.image_rows),
+      max_context_(MaxContext(limits)) {}
+
+absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input) const {
+  // Validation has refused all that Render refuses, so its error would be a fault of ours.
+  absl::StatusOr<ChatPrompt> prompt = chat_template_.Render(input.messages);
+  if (!prompt.ok()) return EngineFaultError();
+
+  auto request = std::make_unique<Request>();
+  request->prompt = std::move(prompt->ids);
+  request->image_at = prompt->image_at;
+  request->sampling = input.sampling;
+  request->ignore_stop_ids = input.ignore_stop_ids;
+  GLIMPSE_RETURN_IF_ERROR(SetMaxTokens(input.max_tokens, *request));
+  if (!input.image.empty()) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(input.image.data());
+    absl::StatusOr<RgbImage> image = images_->Process(absl::MakeSpan(bytes, input.image.size()));
+    if (!image.ok()) return ImageError(image.status(), image_limits_);
+    request->image = *std::move(image);
+  }
+  return request;
+}
+
+int ServedModel::PromptTokens(const Request& request) const {
+  const int ids = static_cast<int>(request.prompt.size());
+  return request.image_at < 0 ? ids : ids - kImageIds + image_rows_;
+}
+
+int ServedModel::ImageTokens(const Request& request) const {
+  return request.image_at < 0 ? 0 : image_rows_;
+}
+
+absl::Status ServedModel::SetMaxTokens(const std::optional<int>& asked, Request& request) const {
+  const int64_t prompt_tokens = PromptTokens(request);
+  if (prompt_tokens + asked.value_or(1) > max_context_) {
+    return ContextTooLongError(prompt_tokens, asked.value_or(1), max_context_);
+  }
+  const int left = static_cast<int>(max_context_ - prompt_tokens);
+  request.max_tokens = asked.value_or(std::min(left, kDefaultMaxTokens));
+  return absl::OkStatus();
+}
+
+}  // namespace glimpse

@@ -1,0 +1,51 @@
+// The one thread that owns Scheduler and StepRunner: asks for a plan, runs it, reports the outcome,
+// and sleeps when there is nothing to do.
+#ifndef GLIMPSE_SERVER_SERVING_LOOP_H_
+#define GLIMPSE_SERVER_SERVING_LOOP_H_
+
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "engine/schedule/clock.h"
+#include "engine/schedule/request_queue.h"
+#include "engine/schedule/scheduler.h"
+#include "engine/schedule/step_plan.h"
+#include "preprocess/mutex.h"
+
+namespace glimpse {
+
+class ServingLoop {
+ public:
+  // Starts the thread. Everything given by pointer outlives the loop.
+  ServingLoop(SchedulerOptions options, RequestQueue* queue, StepRunner* runner,
+              const Clock* clock);
+  // Drains without waiting.
+  ~ServingLoop();
+  ServingLoop(const ServingLoop&) = delete;
+  ServingLoop& operator=(const ServingLoop&) = delete;
+
+  // Closes the queue and returns when every accepted request has had its Finish and the thread has
+  // ended: requests that are not complete at `deadline` (of the clock) get UNAVAILABLE after the
+  // step that runs then. One caller at a time; again is harmless.
+  void Drain(absl::Time deadline);
+
+ private:
+  void Run();
+  void RunStep(const StepPlan& plan);
+  bool MustEnd() const;
+
+  RequestQueue* const queue_;
+  StepRunner* const runner_;
+  const Clock* const clock_;
+  Scheduler scheduler_;  // the thread's alone
+
+  mutable Mutex mutex_;
+  absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_SERVER_SERVING_LOOP_H_

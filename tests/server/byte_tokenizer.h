@@ -1,0 +1,38 @@
+// A tokenizer for tests in which the id of a byte is its value: "Hi" is {72, 105}.
+#ifndef GLIMPSE_TESTS_SERVER_BYTE_TOKENIZER_H_
+#define GLIMPSE_TESTS_SERVER_BYTE_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "preprocess/tokenizer.h"
+
+namespace glimpse {
+
+inline constexpr int32_t kEndOfText = 256;       // <|endoftext|>
+inline constexpr int32_t kVocabularySize = 264;  // with the special tokens
+
+// A directory with its two files, removed at the end.
+class ByteTokenizerFiles {
+ public:
+  ByteTokenizerFiles();
+  ~ByteTokenizerFiles();
+  ByteTokenizerFiles(const ByteTokenizerFiles&) = delete;
+  ByteTokenizerFiles& operator=(const ByteTokenizerFiles&) = delete;
+
+  const std::string& directory() const { return directory_; }
+
+ private:
+  std::string directory_;
+};
+
+const Tokenizer& ByteTokenizer();
+
+std::vector<int32_t> Ids(std::string_view text);
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_TESTS_SERVER_BYTE_TOKENIZER_H_
