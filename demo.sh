@@ -7,7 +7,7 @@ image=${1:-examples/picture.jpg}
 question=${2:-What is in this picture?}
 
 docker/install-deps.sh
-cmake --preset release --log-level=WARNING
+cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release --target glimpse-server glimpse-chat
 
 log=$(mktemp)

@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 docker/install-deps.sh
-cmake --preset release --log-level=WARNING
+cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release
 ctest --preset release "$@"
