@@ -2,18 +2,22 @@
 
 #include <chrono>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
+#include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "preprocess/image_decoder.h"
+#include "preprocess/read_file.h"
 #include "preprocess/resize.h"
 
 namespace glimpse {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
+
+constexpr size_t kMaxFileBytes = size_t{1} << 30;  // far above what DecodeImage takes
 
 double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -28,13 +32,13 @@ void WritePpm(const RgbImage& image, std::ostream& out) {
 }  // namespace
 
 int RunImage(const InspectImageOptions& options, std::ostream& out, std::ostream& err) {
-  std::ifstream file(options.path, std::ios::binary);
-  const std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)),
-                                   std::istreambuf_iterator<char>());
-  if (!file) {
-    err << "can't read " << options.path << "\n";
+  const absl::StatusOr<std::string> file = ReadFile(options.path, kMaxFileBytes);
+  if (!file.ok()) {
+    err << file.status().message() << "\n";
     return 1;
   }
+  const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(file->data()),
+                                        file->size());
   RgbImage picture;
   std::vector<double> decode_seconds, resize_seconds;
   for (int run = 0; run < options.repeat; ++run) {

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstdint>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "nlohmann/json.hpp"
 #include "preprocess/chat_template.h"
 #include "preprocess/image_pipeline.h"
+#include "preprocess/read_file.h"
 #include "preprocess/status_macros.h"
 #include "preprocess/tokenizer.h"
 
@@ -26,19 +26,13 @@ namespace {
 using nlohmann::json;
 
 constexpr int kDecodeBucket = 4;  // a padded step, as the server runs them
+constexpr size_t kMaxFileBytes = size_t{1} << 30;
 
 struct Prompt {
   std::vector<int32_t> ids;
   int image_at = -1;
   std::string image_path;
 };
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) return absl::NotFoundError("can't read " + path);
-  return content;
-}
 
 absl::StatusOr<ChatMessage> ParseMessage(const json& message) {
   static const std::vector<std::string> kRoles = {"system", "user", "assistant"};
@@ -80,7 +74,8 @@ absl::StatusOr<Prompt> ParseIds(const json& request, const Tokenizer& tokenizer)
 }
 
 absl::StatusOr<Prompt> ReadPrompt(const InspectLogitsOptions& options) {
-  GLIMPSE_ASSIGN_OR_RETURN(const std::string content, ReadFile(options.request_path));
+  GLIMPSE_ASSIGN_OR_RETURN(const std::string content,
+                           ReadFile(options.request_path, kMaxFileBytes));
   GLIMPSE_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model_dir));
   try {
     const json request = json::parse(content);
@@ -102,7 +97,7 @@ absl::StatusOr<std::unique_ptr<Request>> BuildRequest(Prompt prompt, const Model
   request->image_at = prompt.image_at;
   request->max_tokens = 1;
   if (prompt.image_at >= 0 && limits.image_size > 0) {
-    GLIMPSE_ASSIGN_OR_RETURN(const std::string file, ReadFile(prompt.image_path));
+    GLIMPSE_ASSIGN_OR_RETURN(const std::string file, ReadFile(prompt.image_path, kMaxFileBytes));
     const auto* bytes = reinterpret_cast<const uint8_t*>(file.data());
     GLIMPSE_ASSIGN_OR_RETURN(request->image, ImagePipeline(limits.image_size, ImageLimits())
                                                  .Process(absl::MakeSpan(bytes, file.size())));

@@ -1,6 +1,5 @@
 // glimpse-inspect: shows what the parts of the server make of an input, for whoever debugs or
-// compares. The subcommands' work is in inspect*.h; this is the command line.
-#include <filesystem>
+// compares. The subcommands' work is in inspect_*.h; this is the command line.
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -16,10 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "engine/config.h"
 #include "preprocess/status_macros.h"
-#include "tools/inspect.h"
 #include "tools/inspect_image.h"
 #include "tools/inspect_logits.h"
 #include "tools/inspect_model.h"
+#include "tools/inspect_tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "checkpoint directory");
 ABSL_FLAG(std::string, out, "", "image, logits: file to write; default for image: stdout");
@@ -72,7 +71,6 @@ absl::StatusOr<int> PictureSize() {
 int Image(const std::string& path) {
   const absl::StatusOr<int> size = PictureSize();
   if (!size.ok()) return Fail(size.status().message());
-  if (std::filesystem::is_directory(path)) return Fail(absl::StrCat(path, " is a directory"));
   InspectImageOptions options;
   options.path = path;
   options.size = *size;

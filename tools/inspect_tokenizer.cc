@@ -1,4 +1,5 @@
-// The tokenizer from the outside: to compare it with others, to time it, to look at ids.
+#include "tools/inspect_tokenizer.h"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -11,7 +12,6 @@
 #include "preprocess/detokenizer.h"
 #include "preprocess/status_macros.h"
 #include "preprocess/tokenizer.h"
-#include "tools/inspect.h"
 
 namespace glimpse {
 namespace {

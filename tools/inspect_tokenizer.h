@@ -1,7 +1,7 @@
-// What glimpse-inspect's subcommands do, apart from the command line. Each returns the process's
-// exit status: 0, or 1 after one line on `err`.
-#ifndef GLIMPSE_TOOLS_INSPECT_H_
-#define GLIMPSE_TOOLS_INSPECT_H_
+// `glimpse-inspect tokenize` and `detokenize`: the tokenizer from the outside, to compare it with
+// others, to time it, to look at ids. Each returns the exit code: 0, or 1 after one line on `err`.
+#ifndef GLIMPSE_TOOLS_INSPECT_TOKENIZER_H_
+#define GLIMPSE_TOOLS_INSPECT_TOKENIZER_H_
 
 #include <istream>
 #include <ostream>
@@ -21,4 +21,4 @@ int RunDetokenize(const std::string& model_dir, std::istream& in, std::ostream& 
 
 }  // namespace glimpse
 
-#endif  // GLIMPSE_TOOLS_INSPECT_H_
+#endif  // GLIMPSE_TOOLS_INSPECT_TOKENIZER_H_
