@@ -27,8 +27,9 @@ struct RgbImage {
 //
 // Thread-safe; sets OpenCV to one thread for the whole process. About damaged data the codecs'
 // libraries may write a line of their own to stderr. Memory: the pixels (3 bytes each) and a copy
-// of the file, and inside the decoder up to 8 bytes a pixel for a progressive JPEG, 4 for a
-// lossless WebP; turning a picture on its side takes a second copy of the pixels.
+// of the file, and inside the decoder up to 4 bytes for each of max_pixels, for a lossless WebP or
+// a JPEG of several scans (a progressive one, as a rule), which is refused where it would be more.
+// Turning a picture on its side takes a second copy of the pixels.
 absl::StatusOr<RgbImage> DecodeImage(absl::Span<const uint8_t> bytes, const ImageLimits& limits);
 
 }  // namespace glimpse

@@ -22,7 +22,7 @@ namespace glimpse {
 // Each at least 1; there is no value for "no limit".
 struct ImageLimits {
   int64_t max_bytes = 16 << 20;     // of the file
-  int64_t max_pixels = 50'000'000;  // width x height
+  int64_t max_pixels = 50'000'000;  // width x height; a progressive JPEG of full colour: 2/3 of it
   int max_side = 16384;             // the longer of width and height
 };
 

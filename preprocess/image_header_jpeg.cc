@@ -23,6 +23,12 @@ constexpr uint8_t kApp0 = 0xE0, kApp1 = 0xE1, kApp14 = 0xEE, kTem = 0x01;
 constexpr int64_t kMaxScans = 100;
 constexpr int64_t kMaxScannedPixels = 1'000'000'000;
 
+// A picture of several scans is collected as coefficients, 2 bytes each, before it becomes pixels.
+// It may take as much of that as a lossless WebP of max_pixels takes: enough for every picture of
+// halved colour (4:2:0, 3 bytes a pixel) and for full colour (6 bytes) up to 2/3 of max_pixels.
+constexpr int64_t kMaxCoefficientBytesPerPixel = 4;
+constexpr int64_t kBlockBytes = 64 * 2;
+
 class JpegWalk {
  public:
   JpegWalk(Bytes bytes, const ImageLimits& limits) : bytes_(bytes), limits_(limits) {}
@@ -37,6 +43,7 @@ class JpegWalk {
       GLIMPSE_ASSIGN_OR_RETURN(ended, ReadSegment());
     }
     if (scans_ == 0 || scan_bytes_ * 8 < min_scan_bits_) return ImageCorrupt();
+    GLIMPSE_RETURN_IF_ERROR(CheckCoefficients());
     return std::move(header_);
   }
 
@@ -69,7 +76,7 @@ class JpegWalk {
   }
 
   absl::Status ReadPayload(uint8_t marker, Bytes payload) {
-    if (marker == kSos) return CountScan();
+    if (marker == kSos) return CountScan(payload);
     if (marker == kApp1 && !has_exif_ && HasText(payload, 0, "Exif")) {
       has_exif_ = true;
       header_.orientation = ExifOrientation(payload);
@@ -91,13 +98,15 @@ class JpegWalk {
     GLIMPSE_RETURN_IF_ERROR(CheckImageSize(width, height, limits_));
     header_.width = static_cast<int>(width);
     header_.height = static_cast<int>(height);
-    return CountMinBits(marker, payload);
+    components_ = components;
+    progressive_ = marker == kSof2;
+    return CountBlocks(payload);
   }
 
   // A Huffman code has at least one bit, so there is a least number of bits that a complete picture
   // takes: a file that claims many pixels and brings next to nothing is refused before memory for
   // them is taken. A block has one code for DC and, if not progressive, one or more for AC.
-  absl::Status CountMinBits(uint8_t marker, Bytes payload) {
+  absl::Status CountBlocks(Bytes payload) {
     int max_h = 0, max_v = 0;
     for (size_t at = 7; at < payload.size(); at += 3) {
       const int h = payload[at] >> 4, v = payload[at] & 15;
@@ -108,19 +117,31 @@ class JpegWalk {
     for (size_t at = 7; at < payload.size(); at += 3) {
       const int64_t blocks = (header_.width * (payload[at] >> 4) / (8 * max_h)) *
                              (header_.height * int64_t{payload[at] & 15} / (8 * max_v));
-      min_scan_bits_ += blocks * (marker == kSof2 ? 1 : 2);
+      min_scan_bits_ += blocks * (progressive_ ? 1 : 2);
+      coefficient_bytes_ += blocks * kBlockBytes;
     }
     return absl::OkStatus();
   }
 
-  absl::Status CountScan() {
-    if (header_.width == 0) return ImageCorrupt();
+  absl::Status CountScan(Bytes payload) {
+    if (header_.width == 0 || payload.empty()) return ImageCorrupt();
+    // A decoder tells by the first scan whether more have to follow.
+    if (scans_ == 0) several_scans_ = progressive_ || payload[0] < components_;
     ++scans_;
     const int64_t pixels = int64_t{header_.width} * header_.height;
     const int64_t limit = std::min(kMaxScans, std::max<int64_t>(kMaxScannedPixels / pixels, 1));
     if (scans_ <= limit) return absl::OkStatus();
     return ImageTooLarge(
         absl::StrCat("JPEG has more scans than the ", limit, " allowed for its number of pixels"));
+  }
+
+  absl::Status CheckCoefficients() const {
+    // Divided, not multiplied: an operator's max_pixels can be anything.
+    const int64_t pixels = coefficient_bytes_ / kMaxCoefficientBytesPerPixel;
+    if (!several_scans_ || pixels <= limits_.max_pixels) return absl::OkStatus();
+    return ImageTooLarge(absl::StrCat("JPEG of several scans takes ", coefficient_bytes_,
+                                      " bytes to decode, the limit is ",
+                                      kMaxCoefficientBytesPerPixel * limits_.max_pixels));
   }
 
   void SkipScan() {
@@ -145,9 +166,12 @@ class JpegWalk {
   size_t at_ = 0;
   ImageHeader header_;
   bool has_exif_ = false;
+  int components_ = 0;
+  bool progressive_ = false, several_scans_ = false;
   int64_t scans_ = 0;
   int64_t scan_bytes_ = 0;
   int64_t min_scan_bits_ = 0;
+  int64_t coefficient_bytes_ = 0;
 };
 
 }  // namespace

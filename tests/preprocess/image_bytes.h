@@ -50,8 +50,10 @@ inline std::string JpegFrame(int width, int height, int components = 3, int prec
   return JpegSegment(marker, payload);
 }
 
-inline std::string JpegScan(size_t data_bytes) {
-  return JpegSegment(0xDA, Raw({1, 1, 0, 0, 63, 0})) + std::string(data_bytes, '\x55');
+inline std::string JpegScan(size_t data_bytes, int components = 1) {
+  std::string payload = Raw({components});
+  for (int i = 0; i < components; ++i) payload += Raw({i + 1, 0});
+  return JpegSegment(0xDA, payload + Raw({0, 63, 0})) + std::string(data_bytes, '\x55');
 }
 
 // SOI, what is given, EOI.

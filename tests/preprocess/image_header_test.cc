@@ -153,6 +153,22 @@ TEST_CASE("a progressive JPEG may not have thousands of scans") {
   CHECK(Outcome(file(5000, 41)) == "IMAGE_TOO_LARGE");
 }
 
+TEST_CASE("a JPEG of several scans is refused where its coefficients would take too much memory") {
+  ImageLimits limits;
+  limits.max_pixels = 96 * 64;  // 4 bytes each are 24576; three colours of 8 x 8 blocks take 6
+  const auto file = [](int width, int marker, int scan_components) {
+    return Jpeg(JpegFrame(width, 64, 3, 8, marker) + JpegScan(100, scan_components));
+  };
+  CHECK(Outcome(file(64, 0xC2, 3), limits) == "OK");
+  CHECK(Outcome(file(72, 0xC2, 3), limits) == "IMAGE_TOO_LARGE");  // progressive
+  CHECK(Outcome(file(64, 0xC0, 1), limits) == "OK");
+  CHECK(Outcome(file(72, 0xC0, 1), limits) == "IMAGE_TOO_LARGE");  // a scan for each colour
+  CHECK(Outcome(file(96, 0xC0, 3), limits) == "OK");               // one scan: row by row
+  const absl::Status status = ReadImageHeader(AsBytes(file(72, 0xC2, 3)), limits).status();
+  CHECK(status.message() ==
+        "JPEG of several scans takes 27648 bytes to decode, the limit is 24576");
+}
+
 TEST_CASE("a file of very many small segments is refused") {
   std::string jpeg, png, webp;
   for (int i = 0; i < 20'000; ++i) {
