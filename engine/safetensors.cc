@@ -1,8 +1,6 @@
 #include "engine/safetensors.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "engine/strict_json.h"
+#include "preprocess/read_file.h"
 #include "preprocess/status_macros.h"
 
 namespace glimpse {
@@ -34,31 +33,23 @@ std::string Named(absl::string_view tensor, absl::string_view what) {
   return absl::StrCat("tensor ", Quoted(tensor), ": ", what);
 }
 
-absl::StatusOr<absl::Span<const uint8_t>> MapDescriptor(int descriptor, const std::string& path) {
-  struct stat info;
-  if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return Broken(path, "not a regular file");
+absl::StatusOr<absl::Span<const uint8_t>> MapOpenFile(const OpenFile& file,
+                                                      const std::string& path) {
+  if (file.size < kLengthBytes) {
+    return Broken(path, absl::StrCat(file.size, " bytes, expected at least 8"));
   }
-  const size_t size = info.st_size;
-  if (size < kLengthBytes) return Broken(path, absl::StrCat(size, " bytes, expected at least 8"));
-  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
+  void* const address = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.descriptor, 0);
   if (address == MAP_FAILED) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(path, ": cannot map ", size, " bytes: ", std::strerror(errno)));
+        absl::StrCat(path, ": cannot map ", file.size, " bytes: ", std::strerror(errno)));
   }
-  return absl::MakeConstSpan(static_cast<const uint8_t*>(address), size);
+  return absl::MakeConstSpan(static_cast<const uint8_t*>(address), file.size);
 }
 
 absl::StatusOr<absl::Span<const uint8_t>> MapFile(const std::string& path) {
-  // Not blocking: a pipe in the place of the file must not hold up the start.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) {
-    const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
-    return errno == ENOENT || errno == ENOTDIR ? absl::NotFoundError(message)
-                                               : absl::InvalidArgumentError(message);
-  }
-  absl::StatusOr<absl::Span<const uint8_t>> mapping = MapDescriptor(descriptor, path);
-  ::close(descriptor);  // the mapping stays
+  GLIMPSE_ASSIGN_OR_RETURN(const OpenFile file, OpenRegularFile(path));
+  absl::StatusOr<absl::Span<const uint8_t>> mapping = MapOpenFile(file, path);
+  ::close(file.descriptor);  // the mapping stays
   return mapping;
 }
 

@@ -1,11 +1,5 @@
 #include "engine/strict_json.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <set>
 #include <utility>
 #include <vector>
@@ -13,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "preprocess/read_file.h"
 #include "preprocess/status_macros.h"
 
 namespace glimpse {
@@ -22,7 +17,7 @@ using nlohmann::json;
 
 constexpr size_t kMaxDepth = 16;
 constexpr int64_t kMaxValues = int64_t{1} << 20;
-constexpr int64_t kMaxFileBytes = int64_t{64} << 20;
+constexpr size_t kMaxFileBytes = size_t{64} << 20;
 constexpr size_t kMaxShownBytes = 120;
 
 // Walks a text without building anything and stops at the first fault. Only a text that passed is
@@ -82,39 +77,6 @@ class Checker : public nlohmann::json_sax<json> {
   std::string fault_;
 };
 
-absl::StatusOr<std::string> ReadOpenFile(int descriptor, const std::string& path) {
-  struct stat info;
-  if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  }
-  if (info.st_size > kMaxFileBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", info.st_size, " bytes, expected at most ", kMaxFileBytes));
-  }
-  std::string text(info.st_size, '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t count = ::read(descriptor, text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
-    done += count;
-  }
-  return text;
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  // Not blocking: a pipe in the place of the file must not hold up the start.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) {
-    const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
-    return errno == ENOENT || errno == ENOTDIR ? absl::NotFoundError(message)
-                                               : absl::InvalidArgumentError(message);
-  }
-  absl::StatusOr<std::string> text = ReadOpenFile(descriptor, path);
-  ::close(descriptor);
-  return text;
-}
-
 }  // namespace
 
 absl::StatusOr<json> ParseStrictJson(absl::string_view text, absl::string_view file) {
@@ -130,7 +92,7 @@ absl::StatusOr<json> ParseStrictJson(absl::string_view text, absl::string_view f
 }
 
 absl::StatusOr<json> ReadStrictJson(const std::string& path) {
-  GLIMPSE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  GLIMPSE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFileBytes));
   return ParseStrictJson(text, path);
 }
 

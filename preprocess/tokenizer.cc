@@ -28,6 +28,8 @@ absl::StatusOr<json> ReadJson(const std::string& path) {
     const auto line =
         std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(read), '\n');
     return absl::InvalidArgumentError(absl::StrCat(path, ":", line + 1, ": malformed JSON"));
+  } catch (const json::out_of_range&) {  // 1e999; it comes without a place
+    return absl::InvalidArgumentError(path + ": a number is out of range");
   }
 }
 

@@ -32,7 +32,8 @@ class WorkerPool {
 
   // Any thread, tasks included. Never blocks on a task. Takes the task only on OK, and then runs it
   // exactly once; RESOURCE_EXHAUSTED, with the caller's task untouched, when max_queued tasks wait.
-  // Tasks start in the order of their acceptance. A task must not throw.
+  // Tasks start in the order of their acceptance. A task must not throw: who waits for its result
+  // would never hear, so an exception (also bad_alloc) ends the process.
   absl::Status Submit(Task&& task);
 
  private:

@@ -1,10 +1,7 @@
 #include "tests/engine/checkpoint_writer.h"
 
-#include <stdlib.h>
-
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -45,24 +42,6 @@ ModelConfig ParsedConfig(const json& config) {
 }
 
 }  // namespace
-
-TemporaryDirectory::TemporaryDirectory() {
-  path_ = (std::filesystem::temp_directory_path() / "glimpse_test_XXXXXX").string();
-  if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp: " + path_);
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-void WriteFile(const std::string& path, const std::string& bytes) {
-  // Removed first: ext4 waits for the disk when a file that was cut to nothing is closed.
-  std::filesystem::remove(path);
-  std::ofstream file(path, std::ios::binary);
-  file.write(bytes.data(), bytes.size());
-  if (!file.flush()) throw std::runtime_error("cannot write " + path);
-}
 
 std::string ReadWholeFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

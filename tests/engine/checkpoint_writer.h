@@ -14,23 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/temporary_directory.h"
+
 namespace glimpse {
 
-// Removed with all that is in it when the object goes.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-void WriteFile(const std::string& path, const std::string& bytes);
 std::string ReadWholeFile(const std::string& path);
 
 struct StoredTensor {

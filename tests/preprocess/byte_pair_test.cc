@@ -11,7 +11,7 @@ namespace {
 
 Vocabulary LoadVocabulary(const std::vector<std::string>& tokens) {
   const TemporaryDirectory directory;
-  directory.Write("tokenizer.model", VocabularyOf(tokens));
+  WriteFile(directory.path() + "/tokenizer.model", VocabularyOf(tokens));
   return Vocabulary::Load(directory.path() + "/tokenizer.model").value();
 }
 

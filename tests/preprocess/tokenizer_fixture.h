@@ -2,11 +2,7 @@
 #ifndef GLIMPSE_TESTS_PREPROCESS_TOKENIZER_FIXTURE_H_
 #define GLIMPSE_TESTS_PREPROCESS_TOKENIZER_FIXTURE_H_
 
-#include <stdlib.h>
-
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -16,34 +12,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "preprocess/check.h"
 #include "preprocess/tokenizer.h"
+#include "tests/temporary_directory.h"
 
 namespace glimpse {
-
-// An empty directory, removed with all that was written into it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "glimpse-XXXXXX").string();
-    GLIMPSE_CHECK(mkdtemp(name.data()) != nullptr, "no temporary directory");
-    path_ = name;
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::string& path() const { return path_; }
-
-  void Write(const std::string& name, const std::string& content) const {
-    std::ofstream file(path_ + "/" + name, std::ios::binary);
-    file << content;
-    GLIMPSE_CHECK(file.good(), "can't write a test file");
-  }
-
- private:
-  std::string path_;
-};
 
 inline constexpr int32_t kGoldenSize = 640;  // ordinary ids of the golden vocabulary
 
@@ -99,8 +71,8 @@ inline std::string ConfigOf(int32_t first, const std::vector<std::string>& names
 inline absl::StatusOr<std::unique_ptr<Tokenizer>> LoadFrom(const std::string& vocabulary,
                                                            const std::string& config) {
   const TemporaryDirectory directory;
-  directory.Write("tokenizer.model", vocabulary);
-  directory.Write("tokenizer_config.json", config);
+  WriteFile(directory.path() + "/tokenizer.model", vocabulary);
+  WriteFile(directory.path() + "/tokenizer_config.json", config);
   return Tokenizer::Load(directory.path());
 }
 

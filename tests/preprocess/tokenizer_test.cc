@@ -1,7 +1,10 @@
 #include "preprocess/tokenizer.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -137,10 +140,19 @@ TEST_CASE("a missing file is named") {
   const auto no_model = Tokenizer::Load(directory.path());
   CHECK(no_model.status().code() == absl::StatusCode::kNotFound);
   CHECK_THAT(std::string(no_model.status().message()), Catch::Contains("tokenizer.model"));
-  directory.Write("tokenizer.model", GoldenVocabulary());
+  WriteFile(directory.path() + "/tokenizer.model", GoldenVocabulary());
   const auto no_config = Tokenizer::Load(directory.path());
   CHECK(no_config.status().code() == absl::StatusCode::kNotFound);
   CHECK_THAT(std::string(no_config.status().message()), Catch::Contains("tokenizer_config.json"));
+}
+
+TEST_CASE("a pipe or a directory in the place of a file is refused at once") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/tokenizer.model";
+  const absl::Status refusal = absl::InvalidArgumentError(path + ": not a regular file");
+  SECTION("pipe") { REQUIRE(mkfifo(path.c_str(), 0600) == 0); }
+  SECTION("directory") { REQUIRE(std::filesystem::create_directory(path)); }
+  CHECK(Tokenizer::Load(directory.path()).status() == refusal);
 }
 
 TEST_CASE("a broken tokenizer.model is refused with its line") {
@@ -179,6 +191,7 @@ TEST_CASE("a broken tokenizer_config.json is refused with its line or entry") {
                "tokenizer_config.json:3: malformed JSON");
   CheckRefused(model, "", "tokenizer_config.json:1: malformed JSON");
   CheckRefused(model, std::string(100000, '['), "tokenizer_config.json:1: malformed JSON");
+  CheckRefused(model, "{\"a\": 1e999}", "tokenizer_config.json: a number is out of range");
   CheckRefused(model, "[]", "tokenizer_config.json: no object \"added_tokens_decoder\"");
   CheckRefused(model, R"({"added_tokens_decoder": []})", "no object \"added_tokens_decoder\"");
   CheckRefused(model, ConfigOf(639, {"a", "b"}), "added_tokens_decoder[\"639\"]: the ids must be");
