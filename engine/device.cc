@@ -32,8 +32,9 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
   if (name != "cuda" && name != "auto") {
     return absl::InvalidArgumentError("device must be auto, cpu or cuda, not \"" + name + "\"");
   }
-  if (!has_cuda)
+  if (!has_cuda) {
     return absl::FailedPreconditionError("device is cuda, but there is no CUDA device");
+  }
   return c10::Device(c10::kCUDA, 0);
 }
 

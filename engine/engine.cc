@@ -56,8 +56,26 @@ std::string LastComponent(std::string path) {
   return slash == std::string::npos || path.size() == 1 ? path : path.substr(slash + 1);
 }
 
+// RESOURCE_EXHAUSTED where the weights need more memory than there is. Asked for the CPU alone:
+// there the system would kill the process in the middle, while a GPU's allocator says no.
+absl::Status CheckWeightsFit(const EngineOptions& options, const ModelConfig& config,
+                             const at::TensorOptions& tensors) {
+  const std::string type = TypeName(c10::typeMetaToScalarType(tensors.dtype()));
+  const bool stays_mapped = options.load_format == LoadFormat::kAuto && type == config.dtype;
+  if (!tensors.device().is_cpu() || stays_mapped) return absl::OkStatus();
+  int64_t bytes = 0;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    bytes += NumElements(spec.shape) * static_cast<int64_t>(tensors.dtype().itemsize());
+  }
+  const int64_t free = FreeBytes(tensors.device());
+  if (bytes <= free) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the weights take ", bytes, " bytes as ", type, ", but ", free, " are free"));
+}
+
 absl::StatusOr<Weights> GetWeights(const EngineOptions& options, const ModelConfig& config,
                                    const at::TensorOptions& tensors) {
+  GLIMPSE_RETURN_IF_ERROR(CheckWeightsFit(options, config, tensors));
   if (options.load_format == LoadFormat::kDummy) {
     return DummyWeights(config, tensors, options.progress);
   }
@@ -93,8 +111,7 @@ absl::StatusOr<int> CountBlocks(const EngineOptions& options, const LanguageConf
   return static_cast<int>(std::min<int64_t>(blocks, std::numeric_limits<int>::max() / kBlockSize));
 }
 
-absl::StatusOr<ModelLimits> PlanLimits(const EngineOptions& options, const ModelConfig& config,
-                                       const at::TensorOptions& tensors) {
+absl::Status CheckSizes(const EngineOptions& options, const ModelConfig& config) {
   if (options.max_batch_size < 1) {
     return absl::InvalidArgumentError("max_batch_size must be at least 1");
   }
@@ -104,6 +121,13 @@ absl::StatusOr<ModelLimits> PlanLimits(const EngineOptions& options, const Model
                                                    seq_length, ", or 0, not ",
                                                    options.max_context));
   }
+  return absl::OkStatus();
+}
+
+// `options` pass CheckSizes.
+absl::StatusOr<ModelLimits> PlanLimits(const EngineOptions& options, const ModelConfig& config,
+                                       const at::TensorOptions& tensors) {
+  const int seq_length = config.language.max_context;
   ModelLimits limits;
   limits.vocabulary_size = config.language.vocabulary_size;
   limits.max_context = options.max_context == 0 ? seq_length : options.max_context;
@@ -223,6 +247,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
     GLIMPSE_ASSIGN_OR_RETURN(const c10::Device device, ResolveDevice(options.device));
     GLIMPSE_ASSIGN_OR_RETURN(const c10::ScalarType type,
                              ResolveType(options.dtype, config.dtype, device));
+    GLIMPSE_RETURN_IF_ERROR(CheckSizes(options, config));  // before minutes of loading
     // float32 is asked for where exactness counts; cuDNN would round convolutions to TF32.
     at::globalContext().setAllowTF32CuDNN(false);
     const at::TensorOptions tensors = at::TensorOptions().dtype(type).device(device);

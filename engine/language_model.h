@@ -55,8 +55,7 @@ class LanguageModel {
 
   const LanguageConfig config_;
   const LanguageWeights weights_;
-  at::Tensor cos_,
-      sin_;  // [positions, rotary / 2], in the model's type as the reference keeps them
+  at::Tensor cos_, sin_;  // [positions, rotary / 2] of the model's type, as the reference's
 };
 
 }  // namespace glimpse

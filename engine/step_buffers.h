@@ -1,6 +1,6 @@
 // The device side of a StepPlan: what the language model reads in one step.
 //
-//   buffers.Fill(plan, cache);
+//   buffers.Fill(plan, cache, /*all_logits=*/false);
 //   hidden = model.Forward(buffers.inputs(), ...);
 //
 // Fill is the only writer. Its tensors keep their addresses from step to step as long as no step is

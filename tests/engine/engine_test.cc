@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
 
 #include "tests/engine/engine_fixture.h"
 
@@ -88,6 +89,10 @@ TEST_CASE("options out of range are refused") {
   SECTION("an unknown device") { options.device = "tpu"; }
   SECTION("no slot") { options.max_batch_size = 0; }
   SECTION("a cache smaller than a block") { options.kv_cache_bytes = 100; }
+  SECTION("a size, before the weights are looked for") {
+    std::filesystem::remove(directory.path() + "/model.safetensors.index.json");
+    options.max_context = 129;
+  }
   CHECK(CodeOf(options) == absl::StatusCode::kInvalidArgument);
 }
 
@@ -99,6 +104,22 @@ TEST_CASE("a KV cache larger than the memory is refused, with both sizes") {
   const absl::Status status = Engine::Create(options).status();
   CHECK(status.code() == absl::StatusCode::kResourceExhausted);
   CHECK(status.message().find("1125899906842624 bytes") != std::string::npos);
+}
+
+TEST_CASE("weights larger than the memory are refused before they are loaded, with both sizes") {
+  TemporaryDirectory directory;
+  nlohmann::json config = SmallConfig(/*with_vision=*/false);
+  config["padded_vocab_size"] = 1 << 22;
+  config["hidden_size"] = 1 << 17;
+  WriteFile(directory.path() + "/config.json", config.dump());
+  EngineOptions options = TestOptions(directory.path());
+  options.load_format = LoadFormat::kDummy;
+  options.device = "cpu";
+  const absl::Status status = Engine::Create(options).status();
+  CHECK(status.code() == absl::StatusCode::kResourceExhausted);
+  // Embedding and output layer alone are 2^41 bytes each.
+  CHECK(status.message().find("the weights take 43") == 0);
+  CHECK(status.message().find(" as float32, but ") != std::string::npos);
 }
 
 TEST_CASE("a small KV cache shortens the context to what it holds") {
