@@ -1,6 +1,9 @@
 #include "server/request_validation.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/support/proto_buffer_reader.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +18,7 @@ namespace glimpse {
 namespace {
 
 constexpr int kMaxMessages = 1024;
+constexpr int kMaxFields = 1 << 16;  // those of messages and `generation` included
 constexpr size_t kMaxRequestIdBytes = 128;
 constexpr int kMaxStopStrings = 16;
 constexpr size_t kMaxStopStringBytes = 256;
@@ -23,8 +27,9 @@ constexpr float kMaxTemperature = 10.0f;
 constexpr float kMinRepetitionPenalty = 0.1f;
 constexpr float kMaxRepetitionPenalty = 10.0f;
 constexpr int kMaxLogprobs = 20;
-// A hostile request can be wrong in a million places; naming this many helps as much.
-constexpr size_t kMaxViolations = 100;
+// A hostile request can be wrong in a million places; naming this many helps as much, and clients
+// take no more than 8 KiB of trailers.
+constexpr size_t kMaxViolations = 32;
 
 class Violations {
  public:
@@ -42,6 +47,39 @@ class Violations {
  private:
   std::vector<FieldViolation> list_;
 };
+
+// The fields of one level and, in a whole request, those of its messages and of `generation`. Stops
+// at what is no protobuf, and somewhere past kMaxFields.
+int CountFields(google::protobuf::io::CodedInputStream& in, bool is_request) {
+  using google::protobuf::internal::WireFormatLite;
+  constexpr auto kLengthDelimited = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+  constexpr uint32_t kNested[] = {
+      WireFormatLite::MakeTag(v1::ChatRequest::kMessagesFieldNumber, kLengthDelimited),
+      WireFormatLite::MakeTag(v1::ChatRequest::kGenerationFieldNumber, kLengthDelimited)};
+  int count = 0;
+  while (const uint32_t tag = in.ReadTag()) {
+    if (++count > kMaxFields) break;
+    if (is_request && (tag == kNested[0] || tag == kNested[1])) {
+      int length = 0;
+      if (!in.ReadVarintSizeAsInt(&length)) break;
+      const auto outer = in.PushLimit(length);
+      count += CountFields(in, /*is_request=*/false);
+      const bool is_whole = in.Skip(in.BytesUntilLimit());
+      in.PopLimit(outer);
+      if (!is_whole) break;
+    } else if (!WireFormatLite::SkipField(&in, tag)) {
+      break;
+    }
+  }
+  return count;
+}
+
+// Looks before anything is built: an empty part takes 2 bytes on the wire and 70 in memory.
+bool HasTooManyFields(grpc::ByteBuffer* bytes) {
+  grpc::ProtoBufferReader reader(bytes);
+  google::protobuf::io::CodedInputStream in(&reader);
+  return CountFields(in, /*is_request=*/true) > kMaxFields;
+}
 
 std::string MessageField(int index) { return absl::StrCat("messages[", index, "]"); }
 
@@ -144,8 +182,11 @@ void CheckNumbers(const v1::Generation& generation, Violations& violations) {
 }
 
 void CheckStopStrings(const v1::Generation& generation, Violations& violations) {
-  violations.Check(generation.stop_size() <= kMaxStopStrings, "generation.stop",
+  if (generation.stop_size() > kMaxStopStrings) {
+    violations.Add("generation.stop",
                    absl::StrCat("must hold at most ", kMaxStopStrings, " strings"));
+    return;
+  }
   for (int i = 0; i < generation.stop_size(); ++i) {
     const std::string& stop = generation.stop(i);
     const std::string field = absl::StrCat("generation.stop[", i, "]");
@@ -191,6 +232,9 @@ void TakeMessages(v1::ChatRequest& request, ChatInput& input) {
 
 absl::Status ParseChatRequest(grpc::ByteBuffer* bytes, v1::ChatRequest* request) {
   using Traits = grpc::SerializationTraits<v1::ChatRequest>;
+  if (HasTooManyFields(bytes)) {
+    return InvalidFieldError({{"", absl::StrCat("must hold at most ", kMaxFields, " fields")}});
+  }
   if (Traits::Deserialize(bytes, request).ok()) return absl::OkStatus();
   // The parser stops at a string that is not UTF-8, but it has stored it.
   Violations violations;

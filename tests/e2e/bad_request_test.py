@@ -122,6 +122,14 @@ class BadRequestTest(StatusTestCase):
         ):
             self.assertTrue(any(field.startswith(expected) for field in fields), (expected, fields))
 
+    def test_a_request_that_is_wrong_everywhere(self):
+        # The details still fit into the trailers that a client takes.
+        turns = self.violations(request(*["x"] * 1024, roles=["user"] * 1024))
+        parts = request("Hi")
+        parts.messages[0].parts.extend(chat_pb2.Part() for _ in range(10000))
+        for fields in (turns, self.violations(parts)):
+            self.assertGreater(len(fields), 10)
+
     def send_bytes(self, wire):
         call = self.server.channel.unary_stream(
             "/glimpse.v1.ChatService/Chat",

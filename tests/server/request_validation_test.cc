@@ -47,6 +47,13 @@ grpc::ByteBuffer Bytes(const std::string& text) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+// As a varint of three bytes: enough for 16384 to 2^21 - 1.
+std::string Length(const std::string& text) {
+  const size_t size = text.size();
+  return {static_cast<char>(size | 0x80), static_cast<char>((size >> 7) | 0x80),
+          static_cast<char>(size >> 14)};
+}
+
 TEST_CASE("a whole conversation becomes messages, a picture and sampling parameters") {
   v1::ChatRequest request;
   request.set_request_id("my-id.1");
@@ -214,7 +221,7 @@ TEST_CASE("stop strings and ids have a form") {
 TEST_CASE("a request that is wrong everywhere is answered shortly") {
   v1::ChatRequest request;
   for (int i = 0; i < 1000; ++i) AddMessage(request, v1::ROLE_UNSPECIFIED, "");
-  CHECK(RefusedFields(request).size() == 100);
+  CHECK(RefusedFields(request).size() == 32);
 }
 
 TEST_CASE("bytes off the wire") {
@@ -229,6 +236,24 @@ TEST_CASE("bytes off the wire") {
     const absl::Status status = ParseChatRequest(&bytes, &parsed);
     CHECK(absl::IsInvalidArgument(status));
     CHECK(DetailsOf(status).reason == "INVALID_FIELD");
+  }
+  SECTION("so many fields that they would take far more memory than bytes") {
+    v1::ChatRequest request = Question("Hi");
+    for (int i = 0; i < 60000; ++i) request.mutable_messages(0)->add_parts()->set_text("x");
+    grpc::ByteBuffer bytes = Bytes(request.SerializeAsString());
+    CHECK(ParseChatRequest(&bytes, &parsed).ok());
+    CHECK(parsed.messages(0).parts_size() == 60001);
+    for (const std::string& piece : {std::string("\x12\0", 2), std::string("\x78\1", 2)}) {
+      std::string wire;
+      for (int i = 0; i < 70000; ++i) wire += piece;
+      for (const std::string& nested : {wire, "\x12" + Length(wire) + wire}) {
+        bytes = Bytes(nested);
+        v1::ChatRequest nothing;
+        const absl::Status status = ParseChatRequest(&bytes, &nothing);
+        CHECK(DetailsOf(status).violations == Violations{{"", "must hold at most 65536 fields"}});
+        CHECK(nothing.messages_size() == 0);
+      }
+    }
   }
   SECTION("text that is not UTF-8 is named") {
     std::string wire = Question("What XX").SerializeAsString();
