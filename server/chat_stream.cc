@@ -2,6 +2,8 @@
 
 #include <grpcpp/impl/codegen/proto_utils.h>
 
+#include <cstdio>
+#include <exception>
 #include <random>
 #include <utility>
 
@@ -67,7 +69,13 @@ absl::StatusOr<std::unique_ptr<Request>> ChatStream::MakeRequest() {
   if (stream_.gone()) return CancelledError();
   if (shared_->clock->Now() >= call_.deadline) return DeadlineError();
   if (!input_.has_seed) input_.sampling.seed = RandomSeed();
-  return model_->Prepare(std::exchange(input_, {}));
+  try {
+    return model_->Prepare(std::exchange(input_, {}));
+  } catch (const std::exception& error) {
+    // A picture within the limits for which the memory is not there: bad_alloc, or length_error.
+    std::fprintf(stderr, "a request could not be prepared: %s\n", error.what());
+    return QueueFullError();
+  }
 }
 
 absl::Status ChatStream::Enqueue(std::unique_ptr<Request> request) {

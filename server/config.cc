@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <map>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "preprocess/status_macros.h"
@@ -48,7 +50,7 @@ ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
 ABSL_FLAG(absl::Duration, keepalive_time, absl::Seconds(60),
           "Ping a connection that is silent for this long.");
 ABSL_FLAG(absl::Duration, keepalive_timeout, absl::Seconds(20),
-          "Close a connection that does not answer a ping for this long.");
+          "Close a connection that does not answer a ping, or begin to speak, for this long.");
 ABSL_FLAG(Size, max_concurrent_streams, Size{256}, "Calls at the same time in one connection.");
 ABSL_FLAG(absl::Duration, max_connection_age, absl::Hours(1),
           "Ask a client to connect anew after this long; its running calls go on.");
@@ -61,39 +63,19 @@ ABSL_FLAG(bool, print_config, false, "Print the values of all flags and exit.");
 namespace glimpse {
 namespace {
 
-constexpr const char* kFlagNames[] = {"model",
-                                      "load_format",
-                                      "dtype",
-                                      "device",
-                                      "max_batch_size",
-                                      "max_context",
-                                      "kv_cache_bytes",
-                                      "max_queue_requests",
-                                      "max_queue_tokens",
-                                      "max_queue_bytes",
-                                      "max_image_bytes",
-                                      "max_image_pixels",
-                                      "max_image_side",
-                                      "max_message_bytes",
-                                      "listen",
-                                      "drain_timeout",
-                                      "keepalive_time",
-                                      "keepalive_timeout",
-                                      "max_concurrent_streams",
-                                      "max_connection_age",
-                                      "reflection",
-                                      "preprocess_threads",
-                                      "print_config"};
+// What no machine has use for; without them a slip of the finger ends in a library's exception.
+constexpr int64_t kMaxBatchSize = 4096;
+constexpr int64_t kMaxPreprocessThreads = 1024;
 
 absl::Status BadValue(const char* name, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(
       "--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue(), ": must be ", expected));
 }
 
-// Reads one flag within `low` and what T holds.
+// Reads one flag within `low` and `high`, which is at most what T holds.
 template <typename T>
-absl::Status ReadSize(const char* name, const absl::Flag<Size>& flag, int64_t low, T* value) {
-  const int64_t high = std::numeric_limits<T>::max();
+absl::Status ReadSize(const char* name, const absl::Flag<Size>& flag, int64_t low, T* value,
+                      int64_t high = std::numeric_limits<T>::max()) {
   const int64_t number = absl::GetFlag(flag).value;
   if (number < low || number > high) {
     return BadValue(name, absl::StrCat("from ", low, " to ", high));
@@ -132,14 +114,16 @@ absl::Status ReadEngine(EngineOptions* options) {
   GLIMPSE_RETURN_IF_ERROR(
       ReadChoice("device", FLAGS_device, {"auto", "cuda", "cpu"}, &options->device));
   GLIMPSE_RETURN_IF_ERROR(
-      ReadSize("max_batch_size", FLAGS_max_batch_size, 1, &options->max_batch_size));
+      ReadSize("max_batch_size", FLAGS_max_batch_size, 1, &options->max_batch_size, kMaxBatchSize));
   GLIMPSE_RETURN_IF_ERROR(ReadSize("max_context", FLAGS_max_context, 0, &options->max_context));
   return ReadSize("kv_cache_bytes", FLAGS_kv_cache_bytes, 0, &options->kv_cache_bytes);
 }
 
 absl::Status ReadQueue(RequestQueueOptions* options) {
+  int max_requests = 0;  // the worker pool's type
   GLIMPSE_RETURN_IF_ERROR(
-      ReadSize("max_queue_requests", FLAGS_max_queue_requests, 1, &options->max_requests));
+      ReadSize("max_queue_requests", FLAGS_max_queue_requests, 1, &max_requests));
+  options->max_requests = max_requests;
   GLIMPSE_RETURN_IF_ERROR(
       ReadSize("max_queue_tokens", FLAGS_max_queue_tokens, 1, &options->max_tokens));
   return ReadSize("max_queue_bytes", FLAGS_max_queue_bytes, 1, &options->max_bytes);
@@ -186,15 +170,18 @@ absl::StatusOr<ServerConfig> ConfigFromFlags() {
   GLIMPSE_RETURN_IF_ERROR(ReadGrpc(config.images.max_bytes, &config.grpc));
   GLIMPSE_RETURN_IF_ERROR(
       ReadDuration("drain_timeout", FLAGS_drain_timeout, &config.drain_timeout));
-  GLIMPSE_RETURN_IF_ERROR(
-      ReadSize("preprocess_threads", FLAGS_preprocess_threads, 1, &config.preprocess_threads));
+  GLIMPSE_RETURN_IF_ERROR(ReadSize("preprocess_threads", FLAGS_preprocess_threads, 1,
+                                   &config.preprocess_threads, kMaxPreprocessThreads));
   return config;
 }
 
 std::string ConfigText() {
   std::string text;
-  for (const char* name : kFlagNames) {
-    absl::StrAppend(&text, "--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue(), "\n");
+  const auto all = absl::GetAllFlags();  // with those of the libraries
+  const std::map<absl::string_view, absl::CommandLineFlag*> sorted(all.begin(), all.end());
+  for (const auto& [name, flag] : sorted) {
+    if (!absl::EndsWith(flag->Filename(), "server/config.cc")) continue;
+    absl::StrAppend(&text, "--", name, "=", flag->CurrentValue(), "\n");
   }
   return text;
 }

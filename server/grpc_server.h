@@ -17,7 +17,7 @@ struct GrpcServerOptions {
   std::string listen = "127.0.0.1:50051";                // host:port; port 0: any free one
   int64_t max_message_bytes = 20 << 20;                  // of a received message
   absl::Duration keepalive_time = absl::Seconds(60);     // of silence, before the server pings
-  absl::Duration keepalive_timeout = absl::Seconds(20);  // without an answer, before it hangs up
+  absl::Duration keepalive_timeout = absl::Seconds(20);  // of no answer, or no first word: hangs up
   int max_concurrent_streams = 256;                      // of a connection
   absl::Duration max_connection_age = absl::Hours(1);    // then GOAWAY; running calls go on
   bool reflection = true;

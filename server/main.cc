@@ -4,8 +4,10 @@
 // Order of a life: listen (health says "liveness" only, calls get LOADING) -> load -> serve -> a
 // signal -> drain -> end.
 #include <google/protobuf/stubs/logging.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -17,10 +19,14 @@
 #include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "engine/config.h"
 #include "engine/engine.h"
 #include "engine/schedule/clock.h"
 #include "engine/schedule/request_queue.h"
+#include "preprocess/chat_template.h"
 #include "preprocess/status_macros.h"
+#include "preprocess/tokenizer.h"
 #include "preprocess/worker_pool.h"
 #include "server/admission.h"
 #include "server/chat_service.h"
@@ -42,8 +48,7 @@ struct LoadedModel {
   ChatService::Model for_service;
 };
 
-v1::GetModelResponse Describe(const ServerConfig& config, const Engine& engine,
-                              const ServedModel& served) {
+v1::GetModelResponse Describe(const ServerConfig& config, const Engine& engine) {
   const ModelInfo& info = engine.info();
   v1::GetModelResponse description;
   description.set_name(info.name);
@@ -56,7 +61,7 @@ v1::GetModelResponse Describe(const ServerConfig& config, const Engine& engine,
   description.set_vocabulary_size(engine.limits().vocabulary_size);
   description.set_server_version(GLIMPSE_VERSION);
   v1::Limits* limits = description.mutable_limits();
-  limits->set_max_context_tokens(served.max_context());
+  limits->set_max_context_tokens(engine.limits().max_context);
   limits->set_image_tokens(engine.limits().image_rows);
   limits->set_max_image_bytes(config.images.max_bytes);
   limits->set_max_image_pixels(config.images.max_pixels);
@@ -66,24 +71,38 @@ v1::GetModelResponse Describe(const ServerConfig& config, const Engine& engine,
   return description;
 }
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& model_dir) {
+  GLIMPSE_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(model_dir));
+  GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(model_dir));
+  const int known = tokenizer->vocabulary_size(), rows = config.language.vocabulary_size;
+  if (known <= rows) return tokenizer;
+  return absl::InvalidArgumentError(
+      absl::StrCat(model_dir, "/tokenizer.model and tokenizer_config.json define ", known,
+                   " ids, but config.json's padded_vocab_size is ", rows));
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* clock) {
-  Progress progress(clock, isatty(STDERR_FILENO) != 0);
+  // Before the weights, which can take minutes: what is wrong here is said at once.
   EngineOptions options = config.engine;
+  GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(options.model_dir));
+  GLIMPSE_ASSIGN_OR_RETURN(ChatTemplate chat_template, ChatTemplate::Create(*tokenizer));
+
+  Progress progress(clock, isatty(STDERR_FILENO) != 0);
   options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
   LoadedModel model;
   GLIMPSE_ASSIGN_OR_RETURN(model.engine, Engine::Create(options));
-  GLIMPSE_ASSIGN_OR_RETURN(
-      model.served, ServedModel::Load(options.model_dir, model.engine->limits(), config.images));
+  model.served = std::make_unique<ServedModel>(std::move(tokenizer), std::move(chat_template),
+                                               model.engine->limits(), config.images);
   model.for_service = {model.served.get(), model.engine->info().default_sampling,
-                       Describe(config, *model.engine, *model.served)};
+                       Describe(config, *model.engine)};
   return model;
 }
 
 // Everything that was accepted is answered or refused when this returns.
 void Drain(absl::Duration timeout, Admission& admission, ServingLoop& loop, GrpcServer& server) {
   std::fprintf(stderr, "draining %d calls\n", admission.calls());
+  admission.Close();  // first: who sees that the server is not ready is sure to be refused
   server.SetReady(false);
-  admission.Close();
   admission.WaitUntilEmpty(timeout);
   loop.Drain(absl::InfinitePast());  // calls that are still there end UNAVAILABLE
   admission.WaitUntilEmpty(kLastWritesTimeout);
@@ -113,6 +132,15 @@ absl::Status Serve(const ServerConfig& config, TerminationSignal& signal) {
   return absl::OkStatus();
 }
 
+// gRPC 1.51 accepts no connection ever again once it has run out of file descriptors, so it gets
+// all that there are.
+void RaiseFileLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "glimpse-server: %s\n", std::string(status.message()).c_str());
   return EXIT_FAILURE;
@@ -135,6 +163,8 @@ int Main(int argc, char** argv) {
     std::fputs(ConfigText().c_str(), stdout);
     return EXIT_SUCCESS;
   }
+  RaiseFileLimit();
+  std::signal(SIGPIPE, SIG_IGN);         // standard error may be a pipe whose reader has left
   auto* signal = new TerminationSignal;  // its thread outlives main
   const absl::Status status = Serve(*config, *signal);
   return status.ok() ? EXIT_SUCCESS : Fail(status);

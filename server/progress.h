@@ -11,7 +11,7 @@
 
 namespace glimpse {
 
-// "weights [#####     ]  50 %  6.0 of 12.0 GiB  2.1 GB/s  3 s left". Pure.
+// "weights [#####     ]  50 %  6.0 of 12.0 MiB  2.1 GB/s  3 s left". Pure.
 std::string ProgressText(int64_t done, int64_t total, absl::Duration elapsed);
 
 // One thread at a time.

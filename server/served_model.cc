@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/types/span.h"
+#include "engine/schedule/sequence.h"
 #include "preprocess/status_macros.h"
 #include "server/status.h"
 
@@ -12,12 +13,6 @@ namespace glimpse {
 namespace {
 
 constexpr int kDefaultMaxTokens = 1024;
-constexpr int kImageIds = 3;  // begin, place holder, end: what becomes the picture's rows
-
-int MaxContext(const ModelLimits& limits) {
-  const int64_t kv_rows = int64_t{limits.num_blocks} * limits.block_size;
-  return static_cast<int>(std::min<int64_t>(limits.max_context, kv_rows));
-}
 
 std::optional<ImagePipeline> MakePipeline(int image_size, const ImageLimits& limits) {
   if (image_size == 0) return std::nullopt;
@@ -26,23 +21,13 @@ std::optional<ImagePipeline> MakePipeline(int image_size, const ImageLimits& lim
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ServedModel>> ServedModel::Load(const std::string& model_dir,
-                                                               const ModelLimits& limits,
-                                                               const ImageLimits& image_limits) {
-  GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(model_dir));
-  GLIMPSE_ASSIGN_OR_RETURN(ChatTemplate chat_template, ChatTemplate::Create(*tokenizer));
-  return std::unique_ptr<ServedModel>(
-      new ServedModel(std::move(tokenizer), std::move(chat_template), limits, image_limits));
-}
-
 ServedModel::ServedModel(std::unique_ptr<Tokenizer> tokenizer, ChatTemplate chat_template,
                          const ModelLimits& limits, const ImageLimits& image_limits)
     : tokenizer_(std::move(tokenizer)),
       chat_template_(std::move(chat_template)),
+      limits_(limits),
       image_limits_(image_limits),
-      images_(MakePipeline(limits.image_size, image_limits)),
-      image_rows_(limits.image_rows),
-      max_context_(MaxContext(limits)) {}
+      images_(MakePipeline(limits.image_size, image_limits)) {}
 
 absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input) const {
   // Validation has refused all that Render refuses, so its error would be a fault of ours.
@@ -65,20 +50,19 @@ absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input) c
 }
 
 int ServedModel::PromptTokens(const Request& request) const {
-  const int ids = static_cast<int>(request.prompt.size());
-  return request.image_at < 0 ? ids : ids - kImageIds + image_rows_;
+  return static_cast<int>(KvRowsNeeded(request, limits_) - request.max_tokens);
 }
 
 int ServedModel::ImageTokens(const Request& request) const {
-  return request.image_at < 0 ? 0 : image_rows_;
+  return request.image_at < 0 ? 0 : limits_.image_rows;
 }
 
 absl::Status ServedModel::SetMaxTokens(const std::optional<int>& asked, Request& request) const {
   const int64_t prompt_tokens = PromptTokens(request);
-  if (prompt_tokens + asked.value_or(1) > max_context_) {
-    return ContextTooLongError(prompt_tokens, asked.value_or(1), max_context_);
+  if (prompt_tokens + asked.value_or(1) > limits_.max_context) {
+    return ContextTooLongError(prompt_tokens, asked.value_or(1), limits_.max_context);
   }
-  const int left = static_cast<int>(max_context_ - prompt_tokens);
+  const int left = static_cast<int>(limits_.max_context - prompt_tokens);
   request.max_tokens = asked.value_or(std::min(left, kDefaultMaxTokens));
   return absl::OkStatus();
 }

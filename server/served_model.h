@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <optional>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/schedule/model_limits.h"
@@ -17,13 +16,13 @@
 
 namespace glimpse {
 
-// Immutable after `Load`, safe for all threads.
+// Immutable, safe for all threads.
 class ServedModel {
  public:
-  // Reads the checkpoint's tokenizer; errors as Tokenizer::Load and ChatTemplate::Create.
-  static absl::StatusOr<std::unique_ptr<ServedModel>> Load(const std::string& model_dir,
-                                                           const ModelLimits& limits,
-                                                           const ImageLimits& image_limits);
+  // `chat_template` is made from `tokenizer`, which knows no id beyond limits.vocabulary_size. The
+  // KV cache holds limits.max_context rows.
+  ServedModel(std::unique_ptr<Tokenizer> tokenizer, ChatTemplate chat_template,
+              const ModelLimits& limits, const ImageLimits& image_limits);
 
   bool takes_images() const { return images_.has_value(); }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -36,21 +35,14 @@ class ServedModel {
   int PromptTokens(const Request& request) const;
   int ImageTokens(const Request& request) const;
 
-  // Tokens of a prompt and its answer together: what config.json and the KV cache allow.
-  int max_context() const { return max_context_; }
-
  private:
-  ServedModel(std::unique_ptr<Tokenizer> tokenizer, ChatTemplate chat_template,
-              const ModelLimits& limits, const ImageLimits& image_limits);
-
   absl::Status SetMaxTokens(const std::optional<int>& asked, Request& request) const;
 
   const std::unique_ptr<Tokenizer> tokenizer_;
   const ChatTemplate chat_template_;
+  const ModelLimits limits_;
   const ImageLimits image_limits_;
   const std::optional<ImagePipeline> images_;  // none for a text-only checkpoint
-  const int image_rows_;
-  const int max_context_;
 };
 
 }  // namespace glimpse

@@ -1,5 +1,6 @@
 """Health, reflection, connections, and what start-up says when it can't go on."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -90,15 +91,18 @@ class ServiceTest(unittest.TestCase):
 
 class KeepaliveTest(unittest.TestCase):
     def test_a_silent_peer_is_dropped_after_keepalive_time_and_timeout(self):
+        # Silent from the start, after a client's preface, and after its empty SETTINGS; it answers
+        # nothing, pings neither.
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
         flags = ("--keepalive_time=1s", "--keepalive_timeout=1s")
         with harness.Server(*flags) as server:
             host, port = server.address.split(":")
-            with socket.create_connection((host, int(port)), timeout=20) as connection:
-                # A client's preface and empty SETTINGS; then it answers nothing, pings neither.
-                settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
-                while connection.recv(4096):
-                    pass
+            for words in (b"", preface, preface + settings):
+                with socket.create_connection((host, int(port)), timeout=20) as connection:
+                    connection.sendall(words)
+                    while connection.recv(4096):
+                        pass
 
 
 class StartTest(unittest.TestCase):
@@ -113,6 +117,7 @@ class StartTest(unittest.TestCase):
         self.assertEqual(len(lines), 1, done.stderr)
         for word in words:
             self.assertIn(word, lines[0])
+        return done
 
     def copy_of_model(self):
         folder = tempfile.mkdtemp(prefix="glimpse_model_")
@@ -145,7 +150,15 @@ class StartTest(unittest.TestCase):
     def test_a_missing_vocabulary(self):
         folder = self.copy_of_model()
         (folder / "tokenizer.model").unlink()
-        self.assert_fails([f"--model={folder}", "--listen=127.0.0.1:0"], "tokenizer.model")
+        done = self.assert_fails([f"--model={folder}", "--listen=127.0.0.1:0"], "tokenizer.model")
+        self.assertNotIn("weights ", done.stderr)  # found before they are loaded
+
+    def test_a_vocabulary_with_more_ids_than_the_model(self):
+        folder = self.copy_of_model()
+        config = json.loads((folder / "config.json").read_text())
+        config["padded_vocab_size"] = 1478  # two ids fewer than the tokenizer has
+        (folder / "config.json").write_text(json.dumps(config))
+        self.assert_fails([f"--model={folder}", "--listen=127.0.0.1:0"], "1480", "1478")
 
     def test_an_occupied_port(self):
         with socket.socket() as taken:
@@ -168,6 +181,12 @@ class StartTest(unittest.TestCase):
             self.assert_fails([f"--model={harness.MODEL}", f"--{flag}=0"], flag)
         for flag in ("max_image_bytes", "max_image_pixels", "max_image_side", "max_message_bytes"):
             self.assert_fails([f"--model={harness.MODEL}", f"--{flag}=0"], flag)
+
+    def test_limits_that_are_too_large(self):
+        for flag in ("max_queue_requests", "max_message_bytes"):
+            self.assert_fails([f"--model={harness.MODEL}", f"--{flag}=4294967296"], flag)
+        for flag, value in (("max_batch_size", 4097), ("preprocess_threads", 1025)):
+            self.assert_fails([f"--model={harness.MODEL}", f"--{flag}={value}"], flag)
 
     def test_an_unknown_device_or_type(self):
         for flag in ("device", "dtype", "load_format", "quantization"):

@@ -3,8 +3,10 @@
 import concurrent.futures
 import json
 import pathlib
+import resource
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 import unittest
@@ -137,6 +139,24 @@ def slow_model(folder):
     return folder
 
 
+class MemoryTest(StatusTestCase):
+    def test_a_picture_that_there_is_no_memory_for_is_refused_and_the_server_goes_on(self):
+        image = pictures.plain("PNG", (7000, 7000))  # 147 MB of pixels
+        with harness.Server() as server:
+            pages = int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + (120 << 20)
+            limits = (server.process.pid, resource.RLIMIT_AS)
+            before = resource.prlimit(*limits, (most, resource.prlimit(*limits)[1]))
+            details = self.assert_refused(
+                lambda: ask(server.chat, request("Hi", image=image)),
+                Code.RESOURCE_EXHAUSTED,
+                "QUEUE_FULL",
+            )
+            resource.prlimit(*limits, before)
+            self.assertGreater(details["RetryInfo"].retry_delay.ToMilliseconds(), 0)
+            ask(server.chat, request("Hi", image=pictures.plain(), max_tokens=1))
+
+
 class SlowReaderTest(StatusTestCase):
     def test_a_client_that_does_not_read_is_refused_and_the_others_go_on(self):
         with harness.Server("--max_batch_size=2") as server:
@@ -192,6 +212,15 @@ class DrainTest(StatusTestCase):
             self.assertEqual(server.wait(), 0)
             self.assertIn(Code.UNAVAILABLE, codes)
             self.assertLessEqual(set(codes), {Code.OK, Code.UNAVAILABLE})
+
+    def test_a_log_that_nobody_reads_any_more_disturbs_no_drain(self):
+        command = [harness.SERVER, f"--model={harness.MODEL}", "--listen=127.0.0.1:0"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while "listening" not in process.stderr.readline():
+                self.assertIsNone(process.poll())
+            process.stderr.close()
+            process.terminate()
+            self.assertEqual(process.wait(timeout=CALL_SECONDS), 0)
 
     def test_a_second_sigterm_ends_at_once(self):
         with harness.Server("--max_batch_size=1", check_exit=False) as server:

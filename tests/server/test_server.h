@@ -35,6 +35,16 @@ inline ModelLimits Limits() {
   return limits;
 }
 
+// The real time, and what a test adds to it.
+class ShiftedClock : public Clock {
+ public:
+  absl::Time Now() const override { return absl::Now() + absl::Seconds(shift_seconds_.load()); }
+  void Advance(int seconds) { shift_seconds_ += seconds; }
+
+ private:
+  std::atomic<int> shift_seconds_ = 0;
+};
+
 struct ServerOptions {
   std::string answer = "\nHi!";
   RequestQueueOptions queue = {};
@@ -52,10 +62,12 @@ class TestServer {
                   num_started += plan.rows[0].starts;
                   gate.Pass();
                 }}) {
-    absl::StatusOr<std::unique_ptr<ServedModel>> loaded =
-        ServedModel::Load(files.directory(), Limits(), ImageLimits());
-    REQUIRE(loaded.ok());
-    model = *std::move(loaded);
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files.directory());
+    REQUIRE(tokenizer.ok());
+    absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
+    REQUIRE(chat_template.ok());
+    model = std::make_unique<ServedModel>(*std::move(tokenizer), *std::move(chat_template),
+                                          Limits(), ImageLimits());
     for_service.served = model.get();
     for_service.default_sampling.temperature = 0;
     for_service.description.set_name("fake");
@@ -79,7 +91,7 @@ class TestServer {
   }
 
   ByteTokenizerFiles files;
-  RealClock clock;
+  ShiftedClock clock;
   Admission admission;
   RequestQueue queue;
   WorkerPool pool;
