@@ -1,10 +1,7 @@
 #include "tests/server/byte_tokenizer.h"
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
@@ -17,26 +14,21 @@ constexpr const char* kSpecials[] = {"<|endoftext|>",      "[gMASK]",         "<
 }  // namespace
 
 ByteTokenizerFiles::ByteTokenizerFiles() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "byte_tokenizer_XXXXXX").string();
-  GLIMPSE_CHECK(mkdtemp(pattern.data()) != nullptr, "no temporary directory");
-  directory_ = pattern;
-  std::ofstream vocabulary(directory_ + "/tokenizer.model");
+  std::string vocabulary;
   for (int byte = 0; byte < 256; ++byte) {
     const char text = static_cast<char>(byte);
-    vocabulary << absl::Base64Escape(absl::string_view(&text, 1)) << " " << byte << "\n";
+    absl::StrAppend(&vocabulary, absl::Base64Escape(absl::string_view(&text, 1)), " ", byte, "\n");
   }
-  std::ofstream config(directory_ + "/tokenizer_config.json");
-  config << "{\"added_tokens_decoder\": {";
+  WriteFile(directory() + "/tokenizer.model", vocabulary);
+  std::string entries;
   int id = kEndOfText;
   for (const char* name : kSpecials) {
-    config << (id == kEndOfText ? "" : ", ") << "\"" << id << "\": {\"content\": \"" << name
-           << "\", \"special\": true}";
-    ++id;
+    absl::StrAppend(&entries, entries.empty() ? "" : ", ", "\"", id++, "\": {\"content\": \"", name,
+                    "\", \"special\": true}");
   }
-  config << "}}";
+  WriteFile(directory() + "/tokenizer_config.json",
+            absl::StrCat("{\"added_tokens_decoder\": {", entries, "}}"));
 }
-
-ByteTokenizerFiles::~ByteTokenizerFiles() { std::filesystem::remove_all(directory_); }
 
 const Tokenizer& ByteTokenizer() {
   static const ByteTokenizerFiles files;

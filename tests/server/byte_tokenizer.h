@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "preprocess/tokenizer.h"
+#include "tests/temporary_directory.h"
 
 namespace glimpse {
 
@@ -19,14 +20,10 @@ inline constexpr int32_t kVocabularySize = 264;  // with the special tokens
 class ByteTokenizerFiles {
  public:
   ByteTokenizerFiles();
-  ~ByteTokenizerFiles();
-  ByteTokenizerFiles(const ByteTokenizerFiles&) = delete;
-  ByteTokenizerFiles& operator=(const ByteTokenizerFiles&) = delete;
-
-  const std::string& directory() const { return directory_; }
+  const std::string& directory() const { return directory_.path(); }
 
  private:
-  std::string directory_;
+  TemporaryDirectory directory_;
 };
 
 const Tokenizer& ByteTokenizer();
