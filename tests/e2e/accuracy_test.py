@@ -43,11 +43,11 @@ def ask_all(cases):
 
 
 def print_table(right, asked):
-    print(f"{'category':<15}" + "".join(f"{language:>16}" for language in LANGUAGES))
+    print(f"{'category':<15}" + "".join(f"{language:>18}" for language in LANGUAGES))
     for category in CATEGORIES:
         cells = [(right[category, language], asked[category, language]) for language in LANGUAGES]
         texts = [f"{r}/{a} ({r / a:.1%})" if a else "-" for r, a in cells]
-        print(f"{category:<15}" + "".join(f"{text:>16}" for text in texts))
+        print(f"{category:<15}" + "".join(f"{text:>18}" for text in texts))
     total = sum(asked.values())
     print(f"{'all':<15}{sum(right.values())}/{total} ({sum(right.values()) / total:.1%})")
 
