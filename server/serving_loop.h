@@ -1,11 +1,15 @@
-// The one thread that owns Scheduler and StepRunner: asks for a plan, runs it, reports the outcome,
-// and sleeps when there is nothing to do.
+// The one thread that owns Scheduler and StepRunner: asks for plans, launches them, reports their
+// outcomes, and sleeps when there is nothing to do. It keeps StepRunner::depth() steps in flight,
+// so that with a depth of 2 the device has its next step while the host reads the tokens of the
+// last.
 #ifndef GLIMPSE_SERVER_SERVING_LOOP_H_
 #define GLIMPSE_SERVER_SERVING_LOOP_H_
 
+#include <deque>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "engine/schedule/clock.h"
 #include "engine/schedule/request_queue.h"
@@ -17,7 +21,8 @@ namespace glimpse {
 
 class ServingLoop {
  public:
-  // Starts the thread. Everything given by pointer outlives the loop.
+  // Starts the thread. Everything given by pointer outlives the loop. `options.depth` is taken from
+  // the runner.
   ServingLoop(SchedulerOptions options, RequestQueue* queue, StepRunner* runner,
               const Clock* clock);
   // Drains without waiting.
@@ -27,18 +32,25 @@ class ServingLoop {
 
   // Closes the queue and returns when every accepted request has had its Finish and the thread has
   // ended: requests that are not complete at `deadline` (of the clock) get UNAVAILABLE after the
-  // step that runs then. One caller at a time; again is harmless.
+  // steps that are in flight then. One caller at a time; again is harmless.
   void Drain(absl::Time deadline);
 
  private:
+  struct Step {
+    StepPlan plan;
+    absl::Status launched;
+  };
+
   void Run();
-  void RunStep(const StepPlan& plan);
+  bool LaunchNext();    // false: nothing can be launched now
+  void FinishOldest();  // a step is in flight
   bool MustEnd() const;
 
   RequestQueue* const queue_;
   StepRunner* const runner_;
   const Clock* const clock_;
-  Scheduler scheduler_;  // the thread's alone
+  Scheduler scheduler_;         // the thread's alone
+  std::deque<Step> in_flight_;  // the thread's alone; the oldest first
 
   mutable Mutex mutex_;
   absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "preprocess/status_macros.h"
 
 namespace glimpse {
 namespace {
@@ -57,6 +58,7 @@ absl::Status CheckTokens(const StepRow& row, const ModelLimits& limits) {
   if (row.tokens.empty()) return Broken(row, "no tokens");
   if (row.tokens.size() != row.positions.size()) return Broken(row, "not a position each token");
   for (int32_t token : row.tokens) {
+    if (token == kLastToken) continue;
     if (token >= limits.vocabulary_size) return Broken(row, "id beyond the vocabulary");
     if (ImageRowIndex(token) >= limits.image_rows) return Broken(row, "row beyond the picture");
   }
@@ -76,6 +78,10 @@ absl::Status CheckRow(StepKind kind, const StepRow& row, const ModelLimits& limi
   if (row.image != nullptr) return Broken(row, "a picture outside a vision step");
   if (kind == StepKind::kDecode && (row.tokens.size() != 1 || !row.samples)) {
     return Broken(row, "a decode row feeds and samples one token");
+  }
+  const std::vector<int32_t>& tokens = row.tokens;
+  if (kind == StepKind::kPrefill && std::count(tokens.begin(), tokens.end(), kLastToken) > 0) {
+    return Broken(row, "kLastToken in a prompt");
   }
   return CheckTokens(row, limits);
 }
@@ -98,8 +104,8 @@ absl::Status CheckShape(const StepPlan& plan) {
   if (plan.kind == StepKind::kPrefill && plan.bucket < plan.NumTokens()) {
     return absl::InternalError("more tokens than the bucket holds");
   }
-  if (plan.kind == StepKind::kVision && rows != 1) {
-    return absl::InternalError("a vision step takes one picture");
+  if (plan.kind == StepKind::kVision && rows != plan.bucket) {
+    return absl::InternalError("a vision step is not padded");
   }
   if (!std::all_of(plan.rows.begin() + plan.num_real_rows, plan.rows.end(), IsPadding)) {
     return absl::InternalError("padding rows are not empty");
@@ -129,11 +135,17 @@ absl::Status CheckPlan(const StepPlan& plan, const ModelLimits& limits) {
 FakeEngine::FakeEngine(FakeEngineOptions options)
     : options_(std::move(options)),
       cache_(static_cast<size_t>(options_.limits.num_blocks) * options_.limits.block_size),
+      block_of_(options_.limits.num_blocks, -1),
       slots_(options_.limits.max_batch_size) {}
 
-void FakeEngine::FailStep(int64_t step, absl::Status status) {
+void FakeEngine::FailLaunch(int64_t step, absl::Status status) {
   MutexLock lock(&mutex_);
-  failures_[step] = std::move(status);
+  faults_[step].launch = std::move(status);
+}
+
+void FakeEngine::FailFinish(int64_t step, absl::Status status) {
+  MutexLock lock(&mutex_);
+  faults_[step].finish = std::move(status);
 }
 
 int64_t FakeEngine::num_steps() const {
@@ -141,44 +153,98 @@ int64_t FakeEngine::num_steps() const {
   return num_steps_;
 }
 
-absl::Status FakeEngine::BeginStep() {
+FakeEngine::Faults FakeEngine::BeginStep(int64_t* step) {
   MutexLock lock(&mutex_);
-  const auto failure = failures_.find(num_steps_++);
-  return failure == failures_.end() ? absl::OkStatus() : failure->second;
+  *step = num_steps_++;
+  const auto faults = faults_.find(*step);
+  return faults == faults_.end() ? Faults() : faults->second;
 }
 
-absl::StatusOr<StepOutput> FakeEngine::Run(const StepPlan& plan) {
-  if (options_.on_run) options_.on_run(plan);
-  if (absl::Status injected = BeginStep(); !injected.ok()) return injected;
-  if (absl::Status valid = CheckPlan(plan, options_.limits); !valid.ok()) return valid;
+absl::Status FakeEngine::Launch(const StepPlan& plan) {
+  if (options_.on_launch) options_.on_launch(plan);
+  int64_t step = 0;
+  const Faults faults = BeginStep(&step);
+  if (static_cast<int>(in_flight_.size()) == options_.depth) {
+    return absl::InternalError("more steps in flight than the depth allows");
+  }
+  GLIMPSE_RETURN_IF_ERROR(CheckPlan(plan, options_.limits));
+  if (!faults.launch.ok()) {
+    for (int i = 0; i < plan.num_real_rows; ++i) slots_[plan.rows[i].slot] = Slot();
+    return faults.launch;
+  }
   StepOutput output;
   for (int i = 0; i < plan.num_real_rows; ++i) {
     const StepRow& row = plan.rows[i];
-    if (absl::Status started = StartRow(row); !started.ok()) return started;
-    if (plan.kind == StepKind::kVision) {
-      slots_[row.slot].image_rows = ImageRows(*row.image, options_.limits.image_rows);
-    } else if (absl::Status written = WriteRows(row); !written.ok()) {
-      return written;
-    }
-    output.tokens.emplace_back();
-    if (!row.samples) continue;
-    absl::StatusOr<int32_t> id = NextToken(row);
-    if (!id.ok()) return id.status();
-    output.tokens.back() = WithLogprobs(*id, row, options_.limits.vocabulary_size);
+    GLIMPSE_RETURN_IF_ERROR(EnterRow(row));
+    Slot& slot = slots_[row.slot];
+    slot.failed = slot.failed || !faults.finish.ok();
+    output.tokens.push_back({kGhostToken, 0, {}});
+    if (slot.failed) continue;
+    GLIMPSE_ASSIGN_OR_RETURN(output.tokens.back(), RunRow(plan.kind, row, step));
   }
-  return output;
+  in_flight_.push_back({step, faults.finish, std::move(output)});
+  return absl::OkStatus();
 }
 
-absl::Status FakeEngine::StartRow(const StepRow& row) {
+absl::StatusOr<StepOutput> FakeEngine::Finish() {
+  if (in_flight_.empty()) return absl::InternalError("no step is in flight");
+  Step step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  num_finished_ = step.number + 1;
+  if (!step.status.ok()) return step.status;
+  return std::move(step.output);
+}
+
+// Slot and blocks are the row's.
+absl::Status FakeEngine::EnterRow(const StepRow& row) {
   Slot& slot = slots_[row.slot];
-  if (row.starts) slot = Slot{row.sequence, HashIds(*row.prompt), {}};
-  return slot.sequence == row.sequence ? absl::OkStatus() : Broken(row, "the slot is another's");
+  if (row.starts) {
+    if (row.sequence <= slot.sequence) return Broken(row, "the slot has had a later sequence");
+    slot = Slot();
+    slot.sequence = row.sequence;
+    slot.prompt = HashIds(*row.prompt);
+  }
+  if (slot.sequence != row.sequence) return Broken(row, "the slot is another's");
+  for (int32_t block : row.blocks) {
+    if (block_of_[block] > row.sequence) return Broken(row, "the block is another's");
+    block_of_[block] = row.sequence;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeEngine::CheckGoesOn(StepKind kind, const StepRow& row) const {
+  const Slot& slot = slots_[row.slot];
+  if (row.kv_length != slot.kv_length) return Broken(row, "the KV rows do not go on");
+  if (row.sample_index != slot.num_sampled) return Broken(row, "the draws do not go on");
+  if (kind != StepKind::kDecode) return absl::OkStatus();
+  if (slot.num_sampled == 0) return Broken(row, "no token was sampled yet");
+  if ((row.tokens[0] == kLastToken) == LastTokenIsKnown(slot)) {
+    return Broken(row, "kLastToken stands for tokens in flight");
+  }
+  if (row.tokens[0] == kLastToken || row.tokens[0] == slot.last_token) return absl::OkStatus();
+  return Broken(row, "not the token that was sampled last");
+}
+
+absl::StatusOr<SampledToken> FakeEngine::RunRow(StepKind kind, const StepRow& row, int64_t step) {
+  GLIMPSE_RETURN_IF_ERROR(CheckGoesOn(kind, row));
+  Slot& slot = slots_[row.slot];
+  if (kind == StepKind::kVision) {
+    slot.image_rows = ImageRows(*row.image, options_.limits.image_rows);
+    return SampledToken();
+  }
+  GLIMPSE_RETURN_IF_ERROR(WriteRows(row));
+  slot.kv_length += static_cast<int>(row.tokens.size());
+  if (!row.samples) return SampledToken();
+  GLIMPSE_ASSIGN_OR_RETURN(slot.last_token, NextToken(row));
+  slot.last_step = step;
+  ++slot.num_sampled;
+  return WithLogprobs(slot.last_token, row, options_.limits.vocabulary_size);
 }
 
 absl::Status FakeEngine::WriteRows(const StepRow& row) {
   const Slot& slot = slots_[row.slot];
   for (size_t i = 0; i < row.tokens.size(); ++i) {
-    const int32_t token = row.tokens[i];
+    const int32_t token = row.tokens[i] == kLastToken ? slot.last_token : row.tokens[i];
     KvRow& cell = At(row, row.kv_length + static_cast<int>(i));
     cell = {true, static_cast<uint64_t>(token), row.positions[i]};
     if (!IsImageRow(token)) continue;

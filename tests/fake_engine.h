@@ -6,12 +6,17 @@
 // a picture of another slot or a row fed twice changes the answer. `AnswerAlone` says, without any
 // of that machinery, what the answer has to be.
 //
-// A plan that breaks step_plan.h's rules (a slot or a block twice, too few blocks, an unwritten row
-// read, ...) is answered with INTERNAL and a text that says which.
+// It has a depth as a device has: a step runs in Launch, in order, and Finish only hands out what
+// came of it. Like a device it remembers the token that each slot sampled last.
+//
+// Launch answers a plan that breaks step_plan.h's rules with INTERNAL and a text that says which: a
+// slot or a block twice, a row that does not go on where the slot's last one ended, a block that
+// has been given to a later sequence (numbers ascend), kLastToken for a token that is known, ...
 #ifndef GLIMPSE_TESTS_FAKE_ENGINE_H_
 #define GLIMPSE_TESTS_FAKE_ENGINE_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <vector>
@@ -31,19 +36,27 @@ struct FakeEngineOptions {
   // If not empty, every answer is these ids and then the first stop id, for tests that need to know
   // the text. Otherwise the hash decides, among ids below `limits.vocabulary_size`.
   std::vector<int32_t> script;
-  // Called at the start of every Run, on the serving thread; may block it or move a clock.
-  std::function<void(const StepPlan&)> on_run;
+  // Called at the start of every Launch, on the serving thread; may block it or move a clock.
+  std::function<void(const StepPlan&)> on_launch;
+  int depth = 1;
 };
+
+// The token of a row that ran for nothing, because an earlier step of its sequence failed.
+inline constexpr int32_t kGhostToken = -1;
 
 class FakeEngine : public StepRunner {
  public:
   explicit FakeEngine(FakeEngineOptions options);
 
-  absl::StatusOr<StepOutput> Run(const StepPlan& plan) override;
+  absl::Status Launch(const StepPlan& plan) override;
+  absl::StatusOr<StepOutput> Finish() override;
+  int depth() const override { return options_.depth; }
 
-  // Any thread. Run number `step` (from 0) returns `status` and advances nothing.
-  void FailStep(int64_t step, absl::Status status);
-  // Any thread: how many times Run was called.
+  // Any thread. Step number `step` (from 0, by Launch) fails with `status` and advances nothing: at
+  // its Launch, or only at its Finish.
+  void FailLaunch(int64_t step, absl::Status status);
+  void FailFinish(int64_t step, absl::Status status);
+  // Any thread: how many times Launch was called.
   int64_t num_steps() const;
 
  private:
@@ -56,22 +69,41 @@ class FakeEngine : public StepRunner {
     int64_t sequence = -1;
     uint64_t prompt = 0;  // hash of the ids that the repetition penalty counts
     std::vector<uint64_t> image_rows;
+    int kv_length = 0;
+    uint64_t num_sampled = 0;
+    int32_t last_token = 0;
+    int64_t last_step = -1;  // that sampled last_token
+    bool failed = false;     // a step of it failed at its Finish: what follows are ghosts
+  };
+  struct Step {
+    int64_t number;
+    absl::Status status;  // that Finish returns, if it is an error
+    StepOutput output;
+  };
+  struct Faults {
+    absl::Status launch, finish;
   };
 
-  absl::Status BeginStep();
-  absl::Status StartRow(const StepRow& row);
+  Faults BeginStep(int64_t* step);
+  absl::Status EnterRow(const StepRow& row);
+  absl::Status CheckGoesOn(StepKind kind, const StepRow& row) const;
+  bool LastTokenIsKnown(const Slot& slot) const { return slot.last_step < num_finished_; }
+  absl::StatusOr<SampledToken> RunRow(StepKind kind, const StepRow& row, int64_t step);
   absl::Status WriteRows(const StepRow& row);
   absl::StatusOr<int32_t> NextToken(const StepRow& row) const;
   KvRow& At(const StepRow& row, int kv_row);
   const KvRow& At(const StepRow& row, int kv_row) const;
 
   const FakeEngineOptions options_;
-  std::vector<KvRow> cache_;  // [num_blocks, block_size]
+  std::vector<KvRow> cache_;       // [num_blocks, block_size]
+  std::vector<int64_t> block_of_;  // [num_blocks]: the latest sequence that had the block
   std::vector<Slot> slots_;
+  std::deque<Step> in_flight_;
+  int64_t num_finished_ = 0;  // the steps before this one are not in flight any more
 
   mutable Mutex mutex_;
   int64_t num_steps_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<int64_t, absl::Status> failures_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, Faults> faults_ ABSL_GUARDED_BY(mutex_);
 };
 
 // OK if the plan keeps the rules of step_plan.h.

@@ -22,6 +22,12 @@ int SmallestAtLeast(const std::vector<int>& sizes, int count) {
 
 }  // namespace
 
+std::vector<int> BucketTable::DefaultPrefillTokens() {
+  std::vector<int> sizes = {64};
+  for (int tokens = 128; tokens <= 2048; tokens += 128) sizes.push_back(tokens);
+  return sizes;
+}
+
 BucketTable::BucketTable(std::vector<int> decode_rows, std::vector<int> prefill_tokens)
     : decode_rows_(std::move(decode_rows)), prefill_tokens_(std::move(prefill_tokens)) {
   GLIMPSE_CHECK(AscendsFromOne(decode_rows_), "decode sizes must ascend");

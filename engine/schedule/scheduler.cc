@@ -24,18 +24,26 @@ StepRow PaddingRow() {
 Scheduler::Scheduler(const SchedulerOptions& options, RequestQueue* queue)
     : options_(options), queue_(queue), pool_(options.limits.num_blocks) {
   GLIMPSE_CHECK(options.max_prefill_tokens >= 1, "a prefill step needs room for a token");
+  GLIMPSE_CHECK(options.max_vision_rows >= 1, "a vision step needs room for a picture");
+  GLIMPSE_CHECK(options.depth >= 1, "a plan must be allowed to be in flight");
   GLIMPSE_CHECK(options.limits.max_batch_size >= 1, "a batch needs a slot");
   GLIMPSE_CHECK(options.limits.block_size >= 1, "a KV block needs a row");
   for (int slot = options.limits.max_batch_size - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
 StepPlan Scheduler::Next(absl::Time now) {
-  GLIMPSE_CHECK(in_flight_ == StepKind::kIdle, "Next before the last plan was done or failed");
+  GLIMPSE_CHECK(next_plan_ - first_in_flight_ < options_.depth,
+                "Next before an earlier plan was done or failed");
   queue_->DropUnwanted(now);
   DropUnwanted(now);
   Admit(now);
   StepPlan plan = Choose();
-  in_flight_ = plan.kind;
+  if (plan.kind == StepKind::kIdle) return plan;
+  plan.number = next_plan_++;
+  last_kind_ = plan.kind;
+  for (int i = 0; i < plan.num_real_rows; ++i) {
+    running_.at(plan.rows[i].sequence).Advance(plan.rows[i]);
+  }
   return plan;
 }
 
@@ -76,25 +84,30 @@ StepPlan Scheduler::Choose() const {
   const Sequence* first_token_awaited = nullptr;
   bool can_decode = false;
   for (const auto& [number, sequence] : running_) {
-    if (sequence.phase() == Phase::kDecode) {
+    const Phase phase = sequence.phase();
+    if (phase == Phase::kDecode) {
       can_decode = true;
-    } else if (first_token_awaited == nullptr) {
+    } else if (phase != Phase::kPlanned && first_token_awaited == nullptr) {
       first_token_awaited = &sequence;
     }
   }
   const bool decoded_last = last_kind_ == StepKind::kDecode;
   if (can_decode && (!decoded_last || first_token_awaited == nullptr)) return PlanDecode();
   if (first_token_awaited == nullptr) return StepPlan();
-  if (first_token_awaited->phase() == Phase::kVision) return PlanVision(*first_token_awaited);
+  if (first_token_awaited->phase() == Phase::kVision) return PlanVision();
   return PlanPrefill();
 }
 
-StepPlan Scheduler::PlanVision(const Sequence& sequence) const {
+StepPlan Scheduler::PlanVision() const {
   StepPlan plan;
   plan.kind = StepKind::kVision;
-  plan.rows.push_back(sequence.VisionRow());
-  plan.num_real_rows = 1;
-  plan.bucket = 1;
+  for (const auto& [number, sequence] : running_) {
+    if (sequence.phase() != Phase::kVision) continue;
+    plan.rows.push_back(sequence.VisionRow());
+    if (static_cast<int>(plan.rows.size()) == options_.max_vision_rows) break;
+  }
+  plan.num_real_rows = static_cast<int>(plan.rows.size());
+  plan.bucket = plan.num_real_rows;
   return plan;
 }
 
@@ -132,15 +145,10 @@ void Scheduler::Done(const StepPlan& plan, const StepOutput& output, absl::Time 
   for (int i = 0; i < plan.num_real_rows; ++i) {
     const StepRow& row = plan.rows[i];
     const auto entry = running_.find(row.sequence);
-    GLIMPSE_CHECK(entry != running_.end(), "a plan's sequence is not running");
-    Sequence& sequence = entry->second;
-    if (plan.kind == StepKind::kVision) {
-      sequence.ImageEncoded(now);
-      continue;
-    }
-    sequence.RowsFed(static_cast<int>(row.tokens.size()));
+    if (entry == running_.end()) continue;  // a ghost
+    if (plan.kind == StepKind::kVision) entry->second.ImageEncoded(now);
     if (!row.samples) continue;
-    const std::optional<FinishReason> reason = sequence.Accept(output.tokens[i], now);
+    const std::optional<FinishReason> reason = entry->second.Accept(output.tokens[i], now);
     if (reason) End(entry, absl::OkStatus(), *reason, now);
   }
 }
@@ -150,13 +158,13 @@ void Scheduler::Failed(const StepPlan& plan, const absl::Status& status, absl::T
   EndStep(plan);
   for (int i = 0; i < plan.num_real_rows; ++i) {
     const auto entry = running_.find(plan.rows[i].sequence);
-    GLIMPSE_CHECK(entry != running_.end(), "a plan's sequence is not running");
+    if (entry == running_.end()) continue;  // a ghost
     End(entry, status, FinishReason::kStop, now);
   }
 }
 
 void Scheduler::AbortAll(const absl::Status& status, absl::Time now) {
-  in_flight_ = StepKind::kIdle;
+  first_in_flight_ = next_plan_;
   for (auto entry = running_.begin(); entry != running_.end();) {
     entry = End(entry, status, FinishReason::kStop, now);
   }
@@ -164,9 +172,9 @@ void Scheduler::AbortAll(const absl::Status& status, absl::Time now) {
 }
 
 void Scheduler::EndStep(const StepPlan& plan) {
-  GLIMPSE_CHECK(plan.kind != StepKind::kIdle && plan.kind == in_flight_,
-                "Done or Failed of a plan that Next did not give last");
-  last_kind_ = std::exchange(in_flight_, StepKind::kIdle);
+  GLIMPSE_CHECK(first_in_flight_ < next_plan_ && plan.number == first_in_flight_,
+                "Done or Failed of a plan that is not the oldest in flight");
+  ++first_in_flight_;
 }
 
 Scheduler::Running::iterator Scheduler::End(Running::iterator entry, const absl::Status& status,

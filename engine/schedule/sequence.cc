@@ -70,7 +70,13 @@ Sequence::Sequence(int64_t number, int slot, std::vector<BlockHandle> blocks,
 
 Sequence::Phase Sequence::phase() const {
   if (image_pending_) return Phase::kVision;
-  return num_sampled_ == 0 ? Phase::kPrefill : Phase::kDecode;
+  if (num_planned_ == 0) return Phase::kPrefill;
+  // KvRowsNeeded fits into the context, so max_tokens are reached no later than its end.
+  return num_planned_ < request_->max_tokens ? Phase::kDecode : Phase::kPlanned;
+}
+
+int Sequence::NumRows() const {
+  return static_cast<int>(rows_.size()) + num_planned_ - num_sampled_;
 }
 
 int Sequence::Position(int kv_row) const {
@@ -87,7 +93,7 @@ StepRow Sequence::EmptyRow() const {
   row.prompt = started_ ? nullptr : &request_->prompt;
   row.kv_length = kv_length_;
   row.sampling = request_->sampling;
-  row.sample_index = num_sampled_;
+  row.sample_index = num_planned_;
   return row;
 }
 
@@ -98,40 +104,41 @@ StepRow Sequence::VisionRow() const {
 }
 
 StepRow Sequence::NextRow(int max_tokens) const {
-  const int total = static_cast<int>(rows_.size());
-  const int end = std::min(total, kv_length_ + max_tokens);
+  GLIMPSE_CHECK(phase() == Phase::kPrefill || phase() == Phase::kDecode, "no row to be fed");
+  const int known = static_cast<int>(rows_.size());
+  const int end = std::min(NumRows(), kv_length_ + max_tokens);
   StepRow row = EmptyRow();
-  row.samples = end == total;
-  row.tokens.assign(rows_.begin() + kv_length_, rows_.begin() + end);
-  row.positions.reserve(row.tokens.size());
-  for (int i = kv_length_; i < end; ++i) row.positions.push_back(Position(i));
+  row.samples = end == NumRows();
+  row.tokens.reserve(end - kv_length_);
+  row.positions.reserve(end - kv_length_);
+  for (int i = kv_length_; i < end; ++i) {
+    row.tokens.push_back(i < known ? rows_[i] : kLastToken);
+    row.positions.push_back(Position(i));
+  }
   const int blocks = (end + limits_->block_size - 1) / limits_->block_size;
   row.blocks.reserve(blocks);
   for (int i = 0; i < blocks; ++i) row.blocks.push_back(blocks_[i].id());
   return row;
 }
 
-void Sequence::ImageEncoded(absl::Time now) {
+void Sequence::Advance(const StepRow& row) {
   started_ = true;
-  image_pending_ = false;
-  times_.encoded = now;
+  if (row.image != nullptr) image_pending_ = false;
+  kv_length_ += static_cast<int>(row.tokens.size());
+  GLIMPSE_CHECK(kv_length_ <= NumRows(), "more rows planned than there are");
+  if (row.samples) ++num_planned_;
 }
 
-void Sequence::RowsFed(int count) {
-  started_ = true;
-  kv_length_ += count;
-  GLIMPSE_CHECK(kv_length_ <= static_cast<int>(rows_.size()), "more rows fed than there are");
-}
+void Sequence::ImageEncoded(absl::Time now) { times_.encoded = now; }
 
 std::optional<FinishReason> Sequence::Accept(const SampledToken& token, absl::Time now) {
-  GLIMPSE_CHECK(kv_length_ == static_cast<int>(rows_.size()), "sampled before all rows were fed");
+  GLIMPSE_CHECK(num_sampled_ < num_planned_, "a token that no step was to sample");
   rows_.push_back(token.id);
   if (++num_sampled_ == 1) times_.first_token = now;
   const std::vector<int32_t>& stop_ids = limits_->stop_ids;
   const bool stops = std::find(stop_ids.begin(), stop_ids.end(), token.id) != stop_ids.end();
   if (stops && !request_->ignore_stop_ids) return FinishReason::kStop;
   if (!request_->sink->Push(token)) return FinishReason::kStopString;
-  // KvRowsNeeded fits into the context, so max_tokens are reached no later than its end.
   if (num_sampled_ == request_->max_tokens) return FinishReason::kLength;
   return std::nullopt;
 }

@@ -7,6 +7,11 @@
 // first, in chunks during prefill, and just the last sampled token during decode. The step that
 // feeds the last row of the list samples the next token.
 //
+// Steps are planned ahead of their outcome, so the list is that of the future: a planned step
+// counts as one that has run (`Advance`), and a token that it samples is in the list, though nobody
+// knows it yet, until `Accept` says which. A step that fails ends its sequences, so nothing is ever
+// taken back.
+//
 // Rotary positions are not row numbers: a picture counts as three ids there, as it does in
 // `Request::prompt`, and all its patches share the middle one's position:
 //
@@ -46,33 +51,37 @@ class Sequence {
     kVision,   // its picture is to be encoded
     kPrefill,  // rows of the prompt are to be fed
     kDecode,   // the token sampled last is to be fed
+    kPlanned,  // all that it may ever take is planned: it ends with what is in flight
   };
 
   // `request` passes CheckCanRun; `blocks` are the KvBlocksNeeded; `limits` outlives the sequence.
   Sequence(int64_t number, int slot, std::vector<BlockHandle> blocks,
            std::unique_ptr<Request> request, const ModelLimits* limits);
 
-  Phase phase() const;
+  Phase phase() const;  // of the next step to plan
   int slot() const { return slot_; }
   const Request& request() const { return *request_; }
 
-  // The next step's row for it; these change nothing. A vision row asks for the picture, which
-  // stays where it is as long as the sequence; a row of the other two phases feeds the next 1 to
-  // `max_tokens` KV rows.
+  // The next step's row for it; these change nothing. A vision row (in kVision) asks for the
+  // picture, which stays where it is as long as the sequence; a row of kPrefill and kDecode feeds
+  // the next 1 to `max_tokens` KV rows.
   StepRow VisionRow() const;
   StepRow NextRow(int max_tokens) const;
 
-  // What the step that ran such a row has brought about.
-  void ImageEncoded(absl::Time now);
-  void RowsFed(int count);
+  // Such a row is in a plan: what comes after it is next.
+  void Advance(const StepRow& row);
 
-  // Takes the sampled token and gives it to the sink; says when the answer ends with it.
+  // What the planned steps have brought about, in their order.
+  void ImageEncoded(absl::Time now);
+  // Takes the oldest token that is planned and not known and gives it to the sink; says when the
+  // answer ends with it.
   std::optional<FinishReason> Accept(const SampledToken& token, absl::Time now);
 
   // Gives the blocks back, then calls the sink's one `Finish`. The last call.
   void Finish(const absl::Status& status, FinishReason reason, absl::Time now);
 
  private:
+  int NumRows() const;  // of the list, with the tokens that are not known
   StepRow EmptyRow() const;
   int Position(int kv_row) const;
 
@@ -82,10 +91,13 @@ class Sequence {
   std::unique_ptr<Request> request_;
   const ModelLimits* limits_;
   StageTimes times_;
-  std::vector<int32_t> rows_;  // ids and ImageRow(k): expanded prompt, then sampled tokens
-  int kv_length_ = 0;          // of `rows_`, those in the KV cache
-  int num_sampled_ = 0;
-  bool started_ = false;  // a step of it was done
+  std::vector<int32_t> rows_;  // ids and ImageRow(k): expanded prompt, then the known tokens
+  int num_sampled_ = 0;        // tokens that are known
+
+  // As they are once all planned steps have run.
+  int kv_length_ = 0;
+  int num_planned_ = 0;  // tokens sampled, known or not
+  bool started_ = false;
   bool image_pending_;
 };
 

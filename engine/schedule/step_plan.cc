@@ -1,6 +1,7 @@
 #include "engine/schedule/step_plan.h"
 
 #include "absl/strings/str_cat.h"
+#include "preprocess/status_macros.h"
 
 namespace glimpse {
 namespace {
@@ -38,6 +39,11 @@ std::string StepPlan::DebugString() const {
                     "]");
   }
   return text;
+}
+
+absl::StatusOr<StepOutput> RunStep(StepRunner& runner, const StepPlan& plan) {
+  GLIMPSE_RETURN_IF_ERROR(runner.Launch(plan));
+  return runner.Finish();
 }
 
 }  // namespace glimpse

@@ -1,13 +1,15 @@
 // One step's batch as a value: what the engine runs next. No device pointer, and no reference into
-// the scheduler but the picture's pixels and the prompt's ids, which stay where they are until the
-// step is Done or Failed.
+// the scheduler but the pictures' pixels and the prompts' ids, which stay where they are until the
+// scheduler's next call: a plan is launched as soon as it is made.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_STEP_PLAN_H_
 #define GLIMPSE_ENGINE_SCHEDULE_STEP_PLAN_H_
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/schedule/request.h"
 #include "engine/schedule/token_sink.h"
@@ -16,15 +18,19 @@ namespace glimpse {
 
 enum class StepKind {
   kIdle,     // nothing to do
-  kVision,   // one row: encode its picture into the slot's image rows
+  kVision,   // each row is a picture, which is encoded into its slot's image rows
   kPrefill,  // each row is a run of prompt tokens of one sequence, packed one after the other
   kDecode,   // each row is one token of one sequence
 };
 
+// Stands in a decode row for the id that its slot sampled last, when the step that samples it has
+// not been finished: only the device knows it yet.
+constexpr int32_t kLastToken = std::numeric_limits<int32_t>::min();
+
 // A KV row that takes a vision row in place of an embedded id: `tokens` holds ImageRow(k) for row k
 // of the picture.
 constexpr int32_t ImageRow(int k) { return -1 - k; }
-constexpr bool IsImageRow(int32_t token) { return token < 0; }
+constexpr bool IsImageRow(int32_t token) { return token < 0 && token != kLastToken; }
 constexpr int ImageRowIndex(int32_t token) { return -1 - token; }
 
 struct StepRow {
@@ -36,22 +42,25 @@ struct StepRow {
   const std::vector<int32_t>* prompt = nullptr;
   bool samples = false;  // the row's last token yields one sampled token
 
-  std::vector<int32_t> tokens;  // ids or ImageRow(k); empty in a vision step; {0} in a padding row
+  // Ids or ImageRow(k), in a decode row also kLastToken; empty in a vision step; {0} in padding.
+  std::vector<int32_t> tokens;
   std::vector<int32_t> positions;  // rotary positions, one a token
-  int kv_length = 0;  // KV rows of the sequence BEFORE this step; its tokens go behind them
+  // KV rows of the sequence before this step, the steps in flight included; its tokens go behind.
+  int kv_length = 0;
   std::vector<int32_t> blocks;      // its KV blocks in order, just enough for kv_length + tokens
   const RgbImage* image = nullptr;  // vision step only
 
   SamplingParams sampling;
-  uint64_t sample_index = 0;  // tokens sampled so far: the counter of the random draw
+  uint64_t sample_index = 0;  // tokens sampled before this step: the counter of the random draw
 };
 
 struct StepPlan {
+  int64_t number = -1;  // counts the scheduler's plans
   StepKind kind = StepKind::kIdle;
   std::vector<StepRow> rows;  // decode: padded to `bucket` with padding rows at the end
   int num_real_rows = 0;
   // Decode: rows after padding, which may be more than there are slots; prefill: tokens after
-  // padding, which the rows do not show; vision: 1.
+  // padding, which the rows do not show; vision: the rows, without padding.
   int bucket = 0;
 
   int NumTokens() const;  // of the real rows
@@ -64,13 +73,29 @@ struct StepOutput {
   std::vector<SampledToken> tokens;
 };
 
-// Runs plans: the engine, or a fake one in tests. Called by the serving thread alone.
+// Runs plans as a device does: a step is launched now and finished later, and the next one may be
+// launched between. The engine, or a fake one in tests. Called by the serving thread alone.
 class StepRunner {
  public:
   virtual ~StepRunner() = default;
-  // An error means that no row of the plan was advanced. A row's failure is the plan's failure.
-  virtual absl::StatusOr<StepOutput> Run(const StepPlan& plan) = 0;
+
+  // Starts the step and returns; what the plan points to is not needed after that. Steps run one
+  // after the other, in the order of their Launch. An error means that the step does not run: it
+  // gets no Finish, and no plan that was made behind it may be launched.
+  virtual absl::Status Launch(const StepPlan& plan) = 0;
+
+  // Waits for the oldest launched step that is not finished yet and returns its tokens. A row's
+  // failure is the plan's failure: an error leaves none of its sequences fit to go on. Steps that
+  // were launched behind it run, whatever they make of such a sequence, and harm no other.
+  virtual absl::StatusOr<StepOutput> Finish() = 0;
+
+  // How many steps may be launched and not finished at the same time, >= 1: 1 where more gains
+  // nothing (a CPU), else 2.
+  virtual int depth() const = 0;
 };
+
+// One step by itself, with none in flight.
+absl::StatusOr<StepOutput> RunStep(StepRunner& runner, const StepPlan& plan);
 
 }  // namespace glimpse
 

@@ -16,7 +16,11 @@ TEST_CASE("A step is padded to the smallest size that holds it") {
   CHECK(table.PrefillTokens(1) == 64);
   CHECK(table.PrefillTokens(64) == 64);
   CHECK(table.PrefillTokens(65) == 128);
-  CHECK(table.PrefillTokens(1025) == 2048);
+  CHECK(table.PrefillTokens(129) == 256);
+  CHECK(table.PrefillTokens(257) == 384);
+  CHECK(table.PrefillTokens(1025) == 1152);
+  CHECK(table.PrefillTokens(1800) == 1920);
+  CHECK(table.PrefillTokens(2048) == 2048);
 }
 
 TEST_CASE("A step beyond the largest size is not padded") {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "preprocess/status_macros.h"
 #include "tests/schedule/recording_sink.h"
 
 namespace glimpse {
@@ -24,6 +25,7 @@ ModelLimits SmallLimits() {
 
 // A picture and two ids, then one decoded token.
 struct Steps {
+  int depth = 3;
   RgbImage image{1, 1, {9, 8, 7}};
   std::vector<int32_t> prompt = {90, 91, 92, 10, 11};
   StepPlan vision = OneRow(StepKind::kVision);
@@ -38,8 +40,9 @@ struct Steps {
     fed.tokens = {ImageRow(0), ImageRow(1), ImageRow(2), ImageRow(3), 10, 11};
     fed.positions = {0, 1, 1, 2, 3, 4};
     fed.blocks = {3, 1, 6};
+    fed.samples = true;
     StepRow& next = decode.rows[0];
-    next.tokens = {20};
+    next.tokens = {kLastToken};
     next.positions = {5};
     next.kv_length = 6;
     next.blocks = {3, 1, 6, 0};
@@ -59,14 +62,21 @@ struct Steps {
     return plan;
   }
 
+  // The decoded token, where as many steps are in flight as `depth` allows.
   absl::StatusOr<int32_t> Answer() const {
-    FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}});
-    for (const StepPlan* plan : {&vision, &prefill}) {
-      if (auto output = engine.Run(*plan); !output.ok()) return output.status();
+    FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, depth});
+    int in_flight = 0;
+    for (const StepPlan* plan : {&vision, &prefill, &decode}) {
+      if (in_flight == depth) {
+        GLIMPSE_RETURN_IF_ERROR(engine.Finish().status());
+        --in_flight;
+      }
+      GLIMPSE_RETURN_IF_ERROR(engine.Launch(*plan));
+      ++in_flight;
     }
-    auto output = engine.Run(decode);
-    if (!output.ok()) return output.status();
-    return output->tokens[0].id;
+    for (; in_flight > 1; --in_flight) GLIMPSE_RETURN_IF_ERROR(engine.Finish().status());
+    GLIMPSE_ASSIGN_OR_RETURN(const StepOutput output, engine.Finish());
+    return output.tokens[0].id;
   }
 };
 
@@ -76,22 +86,14 @@ TEST_CASE("Everything that a sequence consists of changes the fake answer") {
   CHECK(*steps.Answer() == answer);
   SECTION("an id") { steps.prefill.rows[0].tokens[5] = 12; }
   SECTION("a position") { steps.prefill.rows[0].positions[5] = 5; }
-  SECTION("the decoded id") { steps.decode.rows[0].tokens[0] = 21; }
   SECTION("the decode position") { steps.decode.rows[0].positions[0] = 6; }
   SECTION("the order of blocks") { steps.decode.rows[0].blocks = {1, 3, 6, 0}; }
-  SECTION("a shorter cache") { steps.decode.rows[0].kv_length = 5; }
   SECTION("a pixel") { steps.image.pixels[2] = 6; }
   SECTION("the order of image rows") { steps.prefill.rows[0].tokens[1] = ImageRow(2); }
   SECTION("the seed of a sampled answer") {
     steps.decode.rows[0].sampling.temperature = 1;
     const int32_t sampled = *steps.Answer();
     steps.decode.rows[0].sampling.seed = 1;
-    CHECK(*steps.Answer() != sampled);
-  }
-  SECTION("the number of the draw") {
-    steps.decode.rows[0].sampling.temperature = 1;
-    const int32_t sampled = *steps.Answer();
-    steps.decode.rows[0].sample_index = 2;
     CHECK(*steps.Answer() != sampled);
   }
   SECTION("what the repetition penalty counts") {
@@ -107,7 +109,6 @@ TEST_CASE("Greedy fake answers depend on no seed") {
   Steps steps;
   const int32_t answer = *steps.Answer();
   steps.decode.rows[0].sampling.seed = 5;
-  steps.decode.rows[0].sample_index = 3;
   CHECK(*steps.Answer() == answer);
 }
 
@@ -144,9 +145,43 @@ TEST_CASE("A plan that breaks the rules is refused with the rule") {
     fed.tokens[3] = ImageRow(4);
     text = "row beyond the picture";
   }
-  SECTION("a hole in the cache") {
-    next.kv_length = 7;
+  SECTION("an unwritten block") {
+    next.blocks[2] = 7;
     text = "a KV row is read before it was written";
+  }
+  SECTION("a gap in the cache") {
+    next.kv_length = 7;
+    text = "the KV rows do not go on";
+  }
+  SECTION("a row fed twice") {
+    next.kv_length = 5;
+    text = "the KV rows do not go on";
+  }
+  SECTION("a draw left out") {
+    next.sample_index = 2;
+    text = "the draws do not go on";
+  }
+  SECTION("a prompt's last token") {
+    fed.tokens[5] = kLastToken;
+    text = "kLastToken in a prompt";
+  }
+  SECTION("no last token") {
+    fed.samples = false;
+    next.sample_index = 0;
+    text = "no token was sampled yet";
+  }
+  SECTION("an id for a token in flight") {
+    next.tokens[0] = 20;
+    text = "kLastToken stands for tokens in flight";
+  }
+  SECTION("no id for a token that is known") {
+    steps.depth = 1;
+    text = "kLastToken stands for tokens in flight";
+  }
+  SECTION("another id than the sampled one") {
+    steps.depth = 1;
+    next.tokens[0] = 20;
+    text = "not the token that was sampled last";
   }
   SECTION("another sequence's slot") {
     next.sequence = 5;
@@ -183,6 +218,8 @@ TEST_CASE("The naive model agrees with the steps and follows stop ids and max_to
   request->image = steps.image;
   const std::vector<int32_t> answer = AnswerAlone(*request, SmallLimits());
   REQUIRE(answer.size() == 3);
+  CHECK(*steps.Answer() == answer[1]);
+  steps.depth = 1;
   steps.decode.rows[0].tokens[0] = answer[0];
   CHECK(*steps.Answer() == answer[1]);
 
@@ -193,25 +230,81 @@ TEST_CASE("The naive model agrees with the steps and follows stop ids and max_to
   CHECK(AnswerAlone(*request, limits) == answer);
 }
 
-TEST_CASE("A fake step fails when told to, and a script sets the answer") {
+TEST_CASE("A slot and a block that a later sequence has had are gone for those before") {
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 4});
+  Steps steps;
+  StepPlan later = steps.prefill;
+  later.rows[0].tokens = {10};
+  later.rows[0].positions = {0};
+  later.rows[0].sequence = 5;
+  later.rows[0].starts = true;
+  later.rows[0].prompt = &steps.prompt;
+  later.rows[0].blocks = {3};
+  REQUIRE(engine.Launch(steps.vision).ok());
+  REQUIRE(engine.Launch(steps.prefill).ok());
+  SECTION("block") {
+    later.rows[0].slot = 0;
+    REQUIRE(engine.Launch(later).ok());
+    CHECK(engine.Launch(steps.decode) == absl::InternalError("sequence 4: the block is another's"));
+  }
+  SECTION("slot") {
+    REQUIRE(engine.Launch(later).ok());
+    CHECK(engine.Launch(steps.decode) == absl::InternalError("sequence 4: the slot is another's"));
+    CHECK(engine.Launch(steps.vision) ==
+          absl::InternalError("sequence 4: the slot has had a later sequence"));
+  }
+}
+
+TEST_CASE("A fake engine takes as many steps as its depth and finishes them in order") {
+  Steps steps;
+  steps.prefill.rows[0].sampling.top_logprobs = 2;
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 2});
+  CHECK(engine.depth() == 2);
+  CHECK(engine.Finish().status() == absl::InternalError("no step is in flight"));
+  REQUIRE(engine.Launch(steps.vision).ok());
+  REQUIRE(engine.Launch(steps.prefill).ok());
+  CHECK(engine.Launch(steps.decode) ==
+        absl::InternalError("more steps in flight than the depth allows"));
+  CHECK(engine.Finish()->tokens[0].top.empty());
+  CHECK(engine.Finish()->tokens[0].top.size() == 2);
+}
+
+TEST_CASE("A fake step fails when told to") {
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 2});
+  Steps steps;
+  REQUIRE(RunStep(engine, steps.vision).ok());
+  SECTION("at its launch, and then its slot is nobody's") {
+    engine.FailLaunch(1, absl::InternalError("told to"));
+    CHECK(engine.Launch(steps.prefill) == absl::InternalError("told to"));
+    CHECK(engine.Launch(steps.decode) == absl::InternalError("sequence 4: the slot is another's"));
+  }
+  SECTION("at its end, and then what was launched behind it is a ghost") {
+    engine.FailFinish(1, absl::InternalError("told to"));
+    REQUIRE(engine.Launch(steps.prefill).ok());
+    REQUIRE(engine.Launch(steps.decode).ok());
+    CHECK(engine.Finish().status() == absl::InternalError("told to"));
+    CHECK(engine.Finish()->tokens[0].id == kGhostToken);
+  }
+}
+
+TEST_CASE("A script sets the fake answer, and every launch is told of") {
   ModelLimits limits = SmallLimits();
   limits.stop_ids = {2};
-  int runs = 0;
-  FakeEngine engine(FakeEngineOptions{limits, {70, 71}, [&runs](const StepPlan&) { ++runs; }});
-  engine.FailStep(1, absl::InternalError("told to"));
+  int launches = 0;
+  FakeEngine engine(
+      FakeEngineOptions{limits, {70, 71}, [&launches](const StepPlan&) { ++launches; }});
   Steps steps;
-  steps.prefill.rows[0].samples = true;
-  steps.prefill.rows[0].sampling.top_logprobs = 2;
-  REQUIRE(engine.Run(steps.vision).ok());
-  CHECK(engine.Run(steps.prefill).status() == absl::InternalError("told to"));
-  const StepOutput first = *engine.Run(steps.prefill);
-  CHECK(first.tokens[0].id == 70);
-  CHECK(first.tokens[0].top.size() == 2);
-  CHECK(engine.Run(steps.decode)->tokens[0].id == 71);
-  steps.decode.rows[0].sample_index = 2;
-  CHECK(engine.Run(steps.decode)->tokens[0].id == 2);
-  CHECK(engine.num_steps() == 5);
-  CHECK(runs == 5);
+  REQUIRE(RunStep(engine, steps.vision).ok());
+  CHECK(RunStep(engine, steps.prefill)->tokens[0].id == 70);
+  StepRow& row = steps.decode.rows[0];
+  row.tokens = {70};
+  CHECK(RunStep(engine, steps.decode)->tokens[0].id == 71);
+  row.tokens = {71};
+  row.kv_length = 7;
+  row.sample_index = 2;
+  CHECK(RunStep(engine, steps.decode)->tokens[0].id == 2);
+  CHECK(engine.num_steps() == 4);
+  CHECK(launches == 4);
 }
 
 }  // namespace

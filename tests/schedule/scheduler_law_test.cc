@@ -1,6 +1,7 @@
 // Laws of Scheduler, RequestQueue and BlockPool together, under thousands of random operations on
-// tiny pools: whatever comes, goes, expires or fails, each accepted request gets exactly one
-// `Finish`, for a reason that holds, and no token that it would not have got alone.
+// tiny pools, with one to three steps in flight: whatever comes, goes, expires or fails, each
+// accepted request gets exactly one `Finish`, for a reason that holds, and no token that it would
+// not have got alone.
 //
 // The naive model: every request is a `Case` with the answer that it has alone, and a list of the
 // reasons why it may end early. It knows nothing of slots, blocks, chunks or steps.
@@ -28,19 +29,23 @@ struct Case {
   int max_tokens = 0;
   absl::Time deadline;
   bool can_run = false;
+  uint64_t num_planned = 0;   // samples in plans, in flight or done
   bool step_failed = false;   // it was in a step that was made to fail
   int steps_since_gone = -1;  // calls of Next after its client left
 };
 
+enum class Fault { kNone, kLaunch, kFinish };
+
 class World {
  public:
-  explicit World(uint32_t seed)
+  World(uint32_t seed, int depth)
       : random_(seed),
         limits_(RandomLimits()),
         queue_(RequestQueueOptions{.max_requests = 1 + Below(6), .max_tokens = 1 + Below(100)}),
-        engine_(FakeEngineOptions{limits_, {}, {}}),
-        scheduler_(SchedulerOptions{limits_, BucketTable({2, 4}, {4, 8}), 1 + Below(12)}, &queue_) {
-  }
+        engine_(FakeEngineOptions{limits_, {}, {}, depth}),
+        scheduler_(SchedulerOptions{limits_, BucketTable({2, 4}, {4, 8}), 1 + Below(12),
+                                    1 + Below(3), depth},
+                   &queue_) {}
 
   void RandomOperation() {
     switch (Below(8)) {
@@ -54,13 +59,20 @@ class World {
         now_ms_ += Below(4);
         return;
       default:
-        Step(Below(12) == 0);
+        if (!MayPlan() || (!in_flight_.empty() && Below(2) == 0)) return FinishOldest();
+        const int fault = Below(24);
+        Plan(fault == 0 ? Fault::kLaunch : fault == 1 ? Fault::kFinish : Fault::kNone);
     }
   }
 
   // Steps without faults until nothing is left, and looks at the end of it all.
   void Drain() {
-    for (int steps = 0; Step(false); ++steps) REQUIRE(steps < 10000);
+    for (int steps = 0;; ++steps) {
+      REQUIRE(steps < 10000);
+      if (MayPlan() && Plan(Fault::kNone)) continue;
+      if (in_flight_.empty()) break;
+      FinishOldest();
+    }
     for (const Case& one : cases_) {
       REQUIRE(one.client.num_finishes == 1);
       REQUIRE(one.client.calls_after_finish == 0);
@@ -80,6 +92,12 @@ class World {
   }
 
  private:
+  struct Step {
+    StepPlan plan;
+    absl::Status launched;
+    Fault fault;
+  };
+
   int Below(int limit) { return static_cast<int>(random_() % static_cast<uint32_t>(limit)); }
 
   ModelLimits RandomLimits() {
@@ -136,39 +154,69 @@ class World {
     one.steps_since_gone = 0;
   }
 
-  // False if there was nothing to do.
-  bool Step(bool fail) {
+  // As ServingLoop does it: nothing is planned behind a step that did not start.
+  bool MayPlan() const {
+    if (static_cast<int>(in_flight_.size()) == engine_.depth()) return false;
+    return in_flight_.empty() || in_flight_.back().launched.ok();
+  }
+
+  // False if there was nothing to plan.
+  bool Plan(Fault fault) {
     const absl::Time now = AtMs(now_ms_);
-    const StepPlan plan = scheduler_.Next(now);
+    StepPlan plan = scheduler_.Next(now);
     CheckAfterNext(now);
     if (plan.kind == StepKind::kIdle) {
-      REQUIRE(scheduler_.num_running() == 0);
-      REQUIRE(queue_.depth().requests == 0);
+      CheckIdle();
       return false;
     }
     INFO(plan.DebugString());
     REQUIRE(CheckPlan(plan, limits_) == absl::OkStatus());
-    CheckProgress(plan);
     if (last_ != StepKind::kDecode && AnyCanDecode()) REQUIRE(plan.kind == StepKind::kDecode);
-    if (fail) engine_.FailStep(engine_.num_steps(), absl::AbortedError("injected"));
-    const absl::StatusOr<StepOutput> output = engine_.Run(plan);
-    now_ms_ += Below(2);
-    if (fail) {
-      for (int i = 0; i < plan.num_real_rows; ++i) {
-        by_sequence_.at(plan.rows[i].sequence)->step_failed = true;
-      }
-      scheduler_.Failed(plan, output.status(), AtMs(now_ms_));
-    } else {
-      REQUIRE(output.status() == absl::OkStatus());
-      scheduler_.Done(plan, *output, AtMs(now_ms_));
-    }
+    CheckProgress(plan);
+    const absl::Status injected = absl::AbortedError("injected");
+    if (fault == Fault::kLaunch) engine_.FailLaunch(engine_.num_steps(), injected);
+    if (fault == Fault::kFinish) engine_.FailFinish(engine_.num_steps(), injected);
+    const absl::Status launched = engine_.Launch(plan);
+    REQUIRE(launched == (fault == Fault::kLaunch ? injected : absl::OkStatus()));
     last_ = plan.kind;
+    in_flight_.push_back({std::move(plan), launched, fault});
     return true;
+  }
+
+  void FinishOldest() {
+    const Step step = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    now_ms_ += Below(2);
+    const absl::StatusOr<StepOutput> output =
+        step.fault == Fault::kLaunch ? step.launched : engine_.Finish();
+    INFO(step.plan.DebugString() << " " << output.status());
+    REQUIRE(output.ok() == (step.fault == Fault::kNone));
+    if (output.ok()) return scheduler_.Done(step.plan, *output, AtMs(now_ms_));
+    for (int i = 0; i < step.plan.num_real_rows; ++i) {
+      Case& one = *by_sequence_.at(step.plan.rows[i].sequence);
+      if (!one.client.finished()) one.step_failed = true;
+    }
+    scheduler_.Failed(step.plan, output.status(), AtMs(now_ms_));
+  }
+
+  // Whatever runs has all that it may get in flight; with nothing in flight nothing is left.
+  void CheckIdle() const {
+    int running = 0;
+    for (const auto& [number, one] : by_sequence_) {
+      if (one->client.finished()) continue;
+      ++running;
+      REQUIRE(one->num_planned == static_cast<uint64_t>(one->max_tokens));
+    }
+    REQUIRE(running == scheduler_.num_running());
+    if (!in_flight_.empty()) return;
+    REQUIRE(running == 0);
+    REQUIRE(queue_.depth().requests == 0);
   }
 
   bool AnyCanDecode() const {
     return std::any_of(cases_.begin(), cases_.end(), [](const Case& one) {
-      return !one.client.finished() && !one.client.ids.empty();
+      return !one.client.finished() && one.num_planned > 0 &&
+             one.num_planned < static_cast<uint64_t>(one.max_tokens);
     });
   }
 
@@ -187,7 +235,7 @@ class World {
     REQUIRE(scheduler_.num_running() <= limits_.max_batch_size);
   }
 
-  // Each row begins where the last step of its sequence ended, and the first of all says `starts`.
+  // Each row begins where the last plan of its sequence ended, and the first of all says `starts`.
   // Sequences begin in the order of their numbers, which is the order of the queue.
   void CheckProgress(const StepPlan& plan) {
     for (int i = 0; i < plan.num_real_rows; ++i) {
@@ -198,6 +246,11 @@ class World {
         REQUIRE(row.kv_length == 0);
         fed_[row.sequence] = 0;
       }
+      Case& one = *by_sequence_.at(row.sequence);
+      REQUIRE_FALSE(one.client.finished());
+      REQUIRE(row.sample_index == one.num_planned);
+      one.num_planned += row.samples;
+      REQUIRE(one.num_planned <= static_cast<uint64_t>(one.max_tokens));
       REQUIRE(row.kv_length == fed_.at(row.sequence));
       fed_[row.sequence] += static_cast<int>(row.tokens.size());
     }
@@ -250,16 +303,18 @@ class World {
   std::map<const std::vector<int32_t>*, Case*> by_prompt_;  // the latest at that address
   std::map<int64_t, Case*> by_sequence_;
   std::map<int64_t, int> fed_;
+  std::deque<Step> in_flight_;
   StepKind last_ = StepKind::kIdle;
   int64_t now_ms_ = 0;
 };
 
 TEST_CASE("Whatever happens, each request gets one end and only tokens of its own answer") {
+  const int depth = GENERATE(1, 2, 3);
   std::map<absl::StatusCode, int> ends;
-  for (uint32_t seed = 0; seed < 400; ++seed) {
-    INFO("seed " << seed);
-    World world(seed);
-    for (int i = 0; i < 300; ++i) world.RandomOperation();
+  for (uint32_t seed = 0; seed < 300; ++seed) {
+    INFO("depth " << depth << " seed " << seed);
+    World world(seed, depth);
+    for (int i = 0; i < 400; ++i) world.RandomOperation();
     world.Drain();
     for (const auto& [code, count] : world.Ends()) ends[code] += count;
   }

@@ -1,110 +1,26 @@
 #include "engine/schedule/scheduler.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
 
-#include "tests/fake_engine.h"
 #include "tests/schedule/death.h"
 #include "tests/schedule/recording_sink.h"
+#include "tests/schedule/scheduler_fixture.h"
 
 namespace glimpse {
 namespace {
 
-ModelLimits SmallLimits() {
-  ModelLimits limits;
-  limits.vocabulary_size = 100000;
-  limits.max_context = 64;
-  limits.image_rows = 6;
-  limits.max_batch_size = 4;
-  limits.block_size = 4;
-  limits.num_blocks = 64;
-  return limits;
-}
-
-struct Fixture {
-  explicit Fixture(const ModelLimits& limits = SmallLimits(), int max_prefill_tokens = 16)
-      : limits(limits),
-        engine(FakeEngineOptions{limits, {}, {}}),
-        scheduler(SchedulerOptions{limits, BucketTable({2, 4}, {8, 16}), max_prefill_tokens},
-                  &queue) {}
-
-  // Queues a text request; its answer alone is kept for comparison.
-  TestClient& Ask(std::vector<int32_t> prompt, int max_tokens,
-                  absl::Time deadline = absl::InfiniteFuture()) {
-    TestClient& client = clients.emplace_back();
-    auto request = MakeRequest(&client, std::move(prompt), max_tokens);
-    request->deadline = deadline;
-    Push(std::move(request));
-    return client;
-  }
-  TestClient& AskWithImage(std::vector<int32_t> prompt, int max_tokens, uint8_t shade) {
-    TestClient& client = clients.emplace_back();
-    auto request = MakeRequest(&client, std::move(prompt), max_tokens);
-    AddImage(request.get(), 1, shade);
-    Push(std::move(request));
-    return client;
-  }
-  void Push(std::unique_ptr<Request> request) {
-    answers.push_back(AnswerAlone(*request, limits));
-    REQUIRE(queue.Push(request).ok());
-  }
-
-  // One step, a millisecond long.
-  StepPlan Step() {
-    StepPlan plan = scheduler.Next(AtMs(now_ms++));
-    if (plan.kind == StepKind::kIdle) return plan;
-    const absl::StatusOr<StepOutput> output = engine.Run(plan);
-    INFO(plan.DebugString() << " " << output.status());
-    if (output.ok()) {
-      scheduler.Done(plan, *output, AtMs(now_ms));
-    } else {
-      scheduler.Failed(plan, output.status(), AtMs(now_ms));
-    }
-    return plan;
-  }
-  std::vector<StepKind> StepUntilIdle() {
-    std::vector<StepKind> kinds;
-    while (true) {
-      kinds.push_back(Step().kind);
-      if (kinds.back() == StepKind::kIdle) break;
-    }
-    kinds.pop_back();
-    return kinds;
-  }
-  // Each client got one OK Finish and the answer of a request alone.
-  void CheckAnswers() const {
-    for (size_t i = 0; i < clients.size(); ++i) {
-      INFO("client " << i);
-      CHECK(clients[i].num_finishes == 1);
-      CHECK(clients[i].calls_after_finish == 0);
-      CHECK(clients[i].status == absl::OkStatus());
-      CHECK(clients[i].ids == answers[i]);
-    }
-    CHECK(scheduler.num_running() == 0);
-    CHECK(scheduler.blocks().num_free() == limits.num_blocks);
-  }
-
-  const ModelLimits limits;
-  std::deque<TestClient> clients;
-  std::vector<std::vector<int32_t>> answers;
-  RequestQueue queue{RequestQueueOptions{}};
-  FakeEngine engine;
-  Scheduler scheduler;
-  int64_t now_ms = 0;
-};
-
-constexpr StepKind kVision = StepKind::kVision;
-constexpr StepKind kPrefill = StepKind::kPrefill;
-constexpr StepKind kDecode = StepKind::kDecode;
+using Fixture = SchedulerFixture;
 
 TEST_CASE("One request runs from prompt to max_tokens") {
   Fixture fixture;
   CHECK(fixture.Step().kind == StepKind::kIdle);
   const TestClient& client = fixture.Ask({10, 11, 12}, 3);
-  CHECK(fixture.StepUntilIdle() == std::vector<StepKind>{kPrefill, kDecode, kDecode});
+  CHECK(fixture.RunUntilIdle() == std::vector<StepKind>{kPrefill, kDecode, kDecode});
   fixture.CheckAnswers();
   CHECK(client.completion.reason == FinishReason::kLength);
   CHECK(client.completion.completion_tokens == 3);
@@ -117,7 +33,7 @@ TEST_CASE("Stage times are the times of the steps") {
   request->times.arrived = AtMs(-9);
   request->times.enqueued = AtMs(-4);
   fixture.Push(std::move(request));
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   const StageTimes& times = fixture.clients[0].completion.times;
   CHECK(times.arrived == AtMs(-9));
   CHECK(times.enqueued == AtMs(-4));
@@ -142,7 +58,7 @@ TEST_CASE("Decoding rows are padded to the bucket with empty rows") {
   CHECK(plan.rows[3].kv_length == 0);
   CHECK(plan.rows[3].blocks.empty());
   CHECK_FALSE(plan.rows[3].samples);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   fixture.CheckAnswers();
 }
 
@@ -167,7 +83,7 @@ TEST_CASE("Prompts are packed into one prefill step and long ones take several")
   CHECK(third.rows[0].samples);
   CHECK(third.rows[1].tokens.size() == 2);
   CHECK(third.rows[1].samples);
-  CHECK(fixture.StepUntilIdle() == std::vector<StepKind>{kDecode});
+  CHECK(fixture.RunUntilIdle() == std::vector<StepKind>{kDecode});
   fixture.CheckAnswers();
 }
 
@@ -177,24 +93,43 @@ TEST_CASE("A prefill of fewer tokens than a bucket names the bucket") {
   CHECK(fixture.Step().bucket == 8);
 }
 
-TEST_CASE("Pictures are encoded one a step, and decoding goes on between") {
+TEST_CASE("Pictures that wait are encoded together, and decoding goes on between") {
   Fixture fixture;
   fixture.Ask({10}, 8);
   fixture.Step();
-  fixture.AskWithImage({11, 12}, 2, 100);
-  fixture.AskWithImage({11, 12}, 2, 200);
+  for (uint8_t shade : {100, 150, 200}) fixture.AskWithImage({11, 12}, 2, shade);
   const StepPlan decode = fixture.Step();
   CHECK(decode.kind == kDecode);
   const StepPlan vision = fixture.Step();
   CHECK(vision.kind == kVision);
-  CHECK(vision.bucket == 1);
-  CHECK(vision.num_real_rows == 1);
+  CHECK(vision.bucket == 2);
+  CHECK(vision.num_real_rows == 2);
+  REQUIRE(vision.rows.size() == 2);
+  CHECK(vision.rows[0].sequence == 1);
+  CHECK(vision.rows[1].sequence == 2);
   CHECK(vision.rows[0].starts);
-  CHECK(fixture.StepUntilIdle() == std::vector<StepKind>{kDecode, kPrefill, kDecode, kVision,
-                                                         kDecode, kPrefill, kDecode, kDecode,
-                                                         kDecode});
+  CHECK(vision.rows[1].starts);
+  CHECK(fixture.RunUntilIdle() == std::vector<StepKind>{kDecode, kPrefill, kDecode, kVision,
+                                                        kDecode, kPrefill, kDecode, kDecode,
+                                                        kDecode});
   fixture.CheckAnswers();
+  CHECK(fixture.clients[1].completion.times.encoded == AtMs(3));
+  CHECK(fixture.clients[2].completion.times.encoded == AtMs(3));
   CHECK(fixture.clients[1].ids != fixture.clients[2].ids);  // only the pictures differ
+  CHECK(fixture.clients[2].ids != fixture.clients[3].ids);
+}
+
+TEST_CASE("Pictures are encoded together although a prompt lies between them") {
+  Fixture fixture;
+  fixture.AskWithImage({11, 12}, 2, 100);
+  fixture.Ask({10}, 2);
+  fixture.AskWithImage({11, 12}, 2, 200);
+  const StepPlan vision = fixture.Step();
+  REQUIRE(vision.num_real_rows == 2);
+  CHECK(vision.rows[1].sequence == 2);
+  CHECK(fixture.Step().num_real_rows == 3);  // 8 tokens, 1, and 7 of the third's 8
+  fixture.RunUntilIdle();
+  fixture.CheckAnswers();
 }
 
 TEST_CASE("A steady stream of new prompts leaves every second step to decoding") {
@@ -207,7 +142,7 @@ TEST_CASE("A steady stream of new prompts leaves every second step to decoding")
     decodes += fixture.Step().kind == kDecode;
   }
   CHECK(decodes == 10);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   fixture.CheckAnswers();
 }
 
@@ -223,7 +158,7 @@ TEST_CASE("Requests join and leave a running batch and a freed slot is used agai
 }
 
 TEST_CASE("A request waits for its blocks and nobody overtakes it") {
-  ModelLimits limits = SmallLimits();
+  ModelLimits limits = SchedulerLimits();
   limits.num_blocks = 4;
   Fixture fixture(limits);
   fixture.Ask({1, 2, 3, 4}, 4);        // 2 blocks
@@ -233,19 +168,19 @@ TEST_CASE("A request waits for its blocks and nobody overtakes it") {
   CHECK(fixture.scheduler.num_running() == 1);
   CHECK(fixture.scheduler.blocks().num_free() == 2);
   CHECK(fixture.queue.depth().requests == 2);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   fixture.CheckAnswers();
   CHECK(fixture.clients[2].completion.times.admitted >=
         fixture.clients[1].completion.times.admitted);
 }
 
 TEST_CASE("A request that can never fit is refused, and those behind it run") {
-  ModelLimits limits = SmallLimits();
+  ModelLimits limits = SchedulerLimits();
   limits.num_blocks = 4;
   Fixture fixture(limits);
   const TestClient& huge = fixture.Ask({1}, 16);
   const TestClient& small = fixture.Ask({1}, 15);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   CHECK(huge.status ==
         absl::InvalidArgumentError("prompt and answer may take 17 tokens, the limit is 16"));
   CHECK(huge.num_finishes == 1);
@@ -267,7 +202,7 @@ TEST_CASE("A client that leaves is out, with slot and blocks, at the next step")
   CHECK(leaving.ids.size() == 2);
   CHECK(fixture.scheduler.num_running() == 1);
   CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 2);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   CHECK(leaving.num_finishes == 1);
   CHECK(fixture.clients[1].ids == fixture.answers[1]);
 }
@@ -299,23 +234,23 @@ TEST_CASE("A failed step ends its own rows and nobody else") {
   fixture.Ask({3, 4}, 6);
   fixture.Step();
   SECTION("prefill") {
-    fixture.engine.FailStep(2, absl::ResourceExhaustedError("out of memory"));
+    fixture.engine.FailLaunch(2, absl::ResourceExhaustedError("out of memory"));
     CHECK(fixture.Step().kind == kPrefill);
     CHECK(fixture.clients[1].status == absl::ResourceExhaustedError("out of memory"));
     CHECK(fixture.clients[1].num_finishes == 1);
     CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 2);
-    fixture.StepUntilIdle();
+    fixture.RunUntilIdle();
     CHECK(fixture.clients[0].ids == fixture.answers[0]);
   }
   SECTION("decode") {
-    fixture.engine.FailStep(3, absl::InternalError("broken"));
+    fixture.engine.FailFinish(3, absl::InternalError("broken"));
     fixture.Step();
     fixture.Ask({5, 6}, 6);
     CHECK(fixture.Step().kind == kDecode);
     CHECK(fixture.clients[0].status == absl::InternalError("broken"));
     CHECK(fixture.clients[1].status == absl::InternalError("broken"));
     CHECK(fixture.clients[0].completion.completion_tokens == 2);
-    fixture.StepUntilIdle();
+    fixture.RunUntilIdle();
     CHECK(fixture.clients[2].ids == fixture.answers[2]);
   }
   CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks);
@@ -325,7 +260,7 @@ TEST_CASE("A sink that has enough ends the answer with kStopString") {
   Fixture fixture;
   TestClient& client = fixture.Ask({1, 2}, 10);
   client.wants_tokens = 3;
-  CHECK(fixture.StepUntilIdle() == std::vector<StepKind>{kPrefill, kDecode, kDecode});
+  CHECK(fixture.RunUntilIdle() == std::vector<StepKind>{kPrefill, kDecode, kDecode});
   CHECK(client.status.ok());
   CHECK(client.completion.reason == FinishReason::kStopString);
   CHECK(client.completion.completion_tokens == 3);
@@ -343,7 +278,7 @@ TEST_CASE("Sampling settings and the number of the draw go with each row") {
   const StepPlan plan = fixture.Step();
   CHECK(plan.rows[0].sampling.seed == 42);
   CHECK(plan.rows[0].sample_index == 1);
-  fixture.StepUntilIdle();
+  fixture.RunUntilIdle();
   fixture.CheckAnswers();
   CHECK(fixture.clients[0].ids != fixture.clients[1].ids);
 }
@@ -373,7 +308,7 @@ TEST_CASE("What a step asks of the clients does not grow with the queue") {
       REQUIRE(queue.Push(request).ok());
     }
     const StepPlan plan = scheduler.Next(AtMs(0));
-    scheduler.Done(plan, *fixture.engine.Run(plan), AtMs(1));
+    scheduler.Done(plan, *RunStep(fixture.engine, plan), AtMs(1));
     for (TestClient& client : clients) client.asked_gone = 0;
     scheduler.Next(AtMs(1));
     int64_t asked = 0;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/schedule/death.h"
 #include "tests/schedule/recording_sink.h"
 
 namespace glimpse {
@@ -27,9 +28,9 @@ struct Fixture {
     auto blocks = pool.Allocate(static_cast<int>(KvBlocksNeeded(*request, limits)));
     return Sequence(5, 1, *std::move(blocks), std::move(request), &limits);
   }
-  // Feeds what is left of the prompt and accepts `id`.
+  // Feeds all rows that are left and accepts `id`.
   static std::optional<FinishReason> Step(Sequence& sequence, int32_t id, int64_t ms = 0) {
-    sequence.RowsFed(static_cast<int>(sequence.NextRow(100).tokens.size()));
+    sequence.Advance(sequence.NextRow(100));
     return sequence.Accept(SampledToken{id, 0, {}}, AtMs(ms));
   }
 
@@ -57,7 +58,7 @@ TEST_CASE("A prompt is fed in chunks, with its place in the cache, and the last 
   CHECK(first.blocks.size() == 1);
   CHECK(sequence.NextRow(4).tokens == first.tokens);  // asking moves nothing
 
-  sequence.RowsFed(4);
+  sequence.Advance(first);
   const StepRow second = sequence.NextRow(4);
   CHECK_FALSE(second.starts);
   CHECK(second.prompt == nullptr);
@@ -103,7 +104,7 @@ TEST_CASE("A picture is encoded first and its rows stand in the prompt at one po
   CHECK(vision.image->pixels[0] == 77);
   CHECK(sequence.phase() == Sequence::Phase::kVision);
 
-  sequence.ImageEncoded(AtMs(3));
+  sequence.Advance(vision);
   CHECK(sequence.phase() == Sequence::Phase::kPrefill);
   const StepRow row = sequence.NextRow(100);
   CHECK_FALSE(row.starts);
@@ -122,8 +123,8 @@ TEST_CASE("A picture at the start of the prompt, cut by chunks, keeps its positi
   auto request = MakeRequest(&fixture.client, {12}, 1);
   AddImage(request.get(), 0, 1);
   Sequence sequence = fixture.Start(std::move(request));
-  sequence.ImageEncoded(AtMs(0));
-  sequence.RowsFed(4);
+  sequence.Advance(sequence.VisionRow());
+  sequence.Advance(sequence.NextRow(4));
   CHECK(sequence.NextRow(2).tokens == std::vector<int32_t>{ImageRow(4), ImageRow(5)});
   CHECK(sequence.NextRow(2).positions == std::vector<int32_t>{1, 2});
   CHECK_FALSE(sequence.NextRow(2).samples);
@@ -142,6 +143,66 @@ TEST_CASE("An answer ends at a stop id, which is counted but not pushed") {
   CHECK(fixture.client.completion.times.first_token == AtMs(7));
   CHECK(fixture.client.completion.times.finished == AtMs(9));
   CHECK(fixture.pool.num_free() == 10);
+}
+
+TEST_CASE("Steps are planned ahead of the tokens, as far as max_tokens") {
+  Fixture fixture;
+  auto request = MakeRequest(&fixture.client, {10, 11}, 3);
+  AddImage(request.get(), 1, 77);
+  Sequence sequence = fixture.Start(std::move(request));
+  sequence.Advance(sequence.VisionRow());
+  sequence.Advance(sequence.NextRow(100));
+  CHECK(sequence.phase() == Sequence::Phase::kDecode);
+  const StepRow second = sequence.NextRow(1);
+  CHECK(second.tokens == std::vector<int32_t>{kLastToken});
+  CHECK(second.positions == std::vector<int32_t>{5});
+  CHECK(second.kv_length == 8);
+  CHECK(second.blocks.size() == 3);
+  CHECK(second.sample_index == 1);
+  CHECK(second.samples);
+
+  sequence.ImageEncoded(AtMs(2));
+  CHECK(sequence.Accept(SampledToken{50, 0, {}}, AtMs(3)) == std::nullopt);
+  CHECK(sequence.NextRow(1).tokens == std::vector<int32_t>{50});  // known in time after all
+  sequence.Advance(second);
+  const StepRow third = sequence.NextRow(1);
+  CHECK(third.tokens == std::vector<int32_t>{kLastToken});
+  CHECK(third.kv_length == 9);
+  CHECK(third.sample_index == 2);
+  sequence.Advance(third);
+  CHECK(sequence.phase() == Sequence::Phase::kPlanned);
+  CHECK(sequence.Accept(SampledToken{51, 0, {}}, AtMs(4)) == std::nullopt);
+  CHECK(sequence.phase() == Sequence::Phase::kPlanned);
+  CHECK(sequence.Accept(SampledToken{52, 0, {}}, AtMs(5)) == FinishReason::kLength);
+  sequence.Finish(absl::OkStatus(), FinishReason::kLength, AtMs(5));
+  CHECK(fixture.client.ids == std::vector<int32_t>{50, 51, 52});
+  CHECK(fixture.client.completion.times.encoded == AtMs(2));
+  CHECK(fixture.client.completion.times.first_token == AtMs(3));
+}
+
+TEST_CASE("A sequence that ends with tokens in flight counts those that came") {
+  Fixture fixture;
+  Sequence sequence = fixture.Start(MakeRequest(&fixture.client, {10}, 5));
+  CHECK(Fixture::Step(sequence, 50) == std::nullopt);
+  sequence.Advance(sequence.NextRow(1));
+  sequence.Advance(sequence.NextRow(1));
+  sequence.Finish(absl::CancelledError(""), FinishReason::kStop, AtMs(1));
+  CHECK(fixture.client.completion.completion_tokens == 1);
+  CHECK(fixture.pool.num_free() == 10);
+}
+
+TEST_CASE("Tokens that no step was to sample and rows that are not there die") {
+  CHECK(Dies([] {
+    Fixture fixture;
+    Sequence sequence = fixture.Start(MakeRequest(&fixture.client, {10}, 5));
+    sequence.Accept(SampledToken{50, 0, {}}, AtMs(0));
+  }));
+  CHECK(Dies([] {
+    Fixture fixture;
+    Sequence sequence = fixture.Start(MakeRequest(&fixture.client, {10}, 1));
+    sequence.Advance(sequence.NextRow(1));
+    sequence.NextRow(1);
+  }));
 }
 
 TEST_CASE("An answer that ignores stop ids runs to max_tokens") {

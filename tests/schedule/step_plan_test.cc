@@ -9,6 +9,7 @@ TEST_CASE("Image rows are told from ids and keep their index") {
   CHECK(IsImageRow(ImageRow(0)));
   CHECK(IsImageRow(ImageRow(1601)));
   CHECK_FALSE(IsImageRow(0));
+  CHECK_FALSE(IsImageRow(kLastToken));
   CHECK(ImageRowIndex(ImageRow(0)) == 0);
   CHECK(ImageRowIndex(ImageRow(1601)) == 1601);
 }

@@ -246,7 +246,7 @@ TEST_CASE("a drain that runs out of time ends accepted calls as unavailable") {
 
 TEST_CASE("a failed step is an engine fault to its caller, and the next call is served") {
   TestServer server;
-  server.engine.FailStep(0, absl::InternalError("secret of the device"));
+  server.engine.FailFinish(0, absl::InternalError("secret of the device"));
   Call failing(server, Question());
   const grpc::Status status = failing.Finish();
   CHECK(status.error_code() == grpc::StatusCode::INTERNAL);

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/fake_engine.h"
@@ -25,11 +28,11 @@ ModelLimits Limits() {
   return limits;
 }
 
-// A loop over the fake engine; `on_run` runs on its thread before each step. Read clients after
+// A loop over the fake engine; `on_launch` runs on its thread before each step. Read clients after
 // Drain only: the loop's thread writes them.
 struct Fixture {
-  explicit Fixture(std::function<void(const StepPlan&)> on_run = nullptr)
-      : engine({Limits(), {}, std::move(on_run)}),
+  explicit Fixture(int depth, std::function<void(const StepPlan&)> on_launch = nullptr)
+      : engine({Limits(), {}, std::move(on_launch), depth}),
         loop({Limits(), BucketTable(), 2048}, &queue, &engine, &clock) {}
 
   std::unique_ptr<Request> Push(TestClient* client, int max_tokens) {
@@ -44,6 +47,37 @@ struct Fixture {
   ServingLoop loop;
 };
 
+// Writes down the order of launches (L) and ends (F).
+class Recorder : public StepRunner {
+ public:
+  explicit Recorder(int depth, std::function<void(const StepPlan&)> on_launch = nullptr)
+      : engine({Limits(), {}, std::move(on_launch), depth}) {}
+
+  absl::Status Launch(const StepPlan& plan) override {
+    events += 'L';
+    return engine.Launch(plan);
+  }
+  absl::StatusOr<StepOutput> Finish() override {
+    events += 'F';
+    return engine.Finish();
+  }
+  int depth() const override { return engine.depth(); }
+
+  FakeEngine engine;
+  std::string events;
+};
+
+// The events of a loop that serves one request for `max_tokens`.
+std::string Events(Recorder* recorder, int max_tokens, TestClient* client) {
+  const RealClock clock;
+  RequestQueue queue{RequestQueueOptions()};
+  std::unique_ptr<Request> request = MakeRequest(client, {1, 2, 3}, max_tokens);
+  REQUIRE(queue.Push(request).ok());
+  ServingLoop loop({Limits(), BucketTable(), 2048}, &queue, recorder, &clock);
+  loop.Drain(absl::InfiniteFuture());
+  return recorder->events;
+}
+
 std::vector<int32_t> Alone(std::vector<int32_t> prompt, int max_tokens) {
   TestClient nobody;
   return AnswerAlone(*MakeRequest(&nobody, std::move(prompt), max_tokens), Limits());
@@ -51,7 +85,7 @@ std::vector<int32_t> Alone(std::vector<int32_t> prompt, int max_tokens) {
 
 TEST_CASE("a drain finishes what was accepted, and then nothing is accepted") {
   TestClient clients[5];
-  Fixture fixture;
+  Fixture fixture(GENERATE(1, 2));
   for (TestClient& client : clients) fixture.Push(&client, 20);
   fixture.loop.Drain(absl::InfiniteFuture());
   for (const TestClient& client : clients) {
@@ -64,10 +98,11 @@ TEST_CASE("a drain finishes what was accepted, and then nothing is accepted") {
 }
 
 TEST_CASE("a drain past its deadline ends everything, running or waiting") {
+  const int depth = GENERATE(1, 2);
   StepGate gate;
   gate.Close();
   TestClient clients[3];  // two run, one waits
-  Fixture fixture([&](const StepPlan&) { gate.Pass(); });
+  Fixture fixture(depth, [&](const StepPlan&) { gate.Pass(); });
   for (TestClient& client : clients) fixture.Push(&client, 100);
   gate.WaitUntilHeld();
   std::thread drain([&] { fixture.loop.Drain(absl::InfinitePast()); });
@@ -80,17 +115,57 @@ TEST_CASE("a drain past its deadline ends everything, running or waiting") {
   }
 }
 
+TEST_CASE("a drain past its deadline leaves no step in flight") {
+  const RealClock clock;
+  RequestQueue queue{RequestQueueOptions()};
+  TestClient client;
+  std::unique_ptr<Request> request = MakeRequest(&client, {1, 2, 3}, 100);
+  REQUIRE(queue.Push(request).ok());
+  StepGate gate;
+  gate.Allow(1);
+  Recorder recorder(2, [&](const StepPlan&) { gate.Pass(); });
+  ServingLoop loop({Limits(), BucketTable(), 2048}, &queue, &recorder, &clock);
+  gate.WaitUntilHeld();
+  std::thread drain([&] { loop.Drain(absl::InfinitePast()); });
+  while (!queue.closed()) std::this_thread::yield();
+  gate.Open();
+  drain.join();
+  CHECK(recorder.events == "LLFF");
+  CHECK(absl::IsUnavailable(client.status));
+  CHECK(client.ids.size() == 2);
+}
+
 TEST_CASE("an idle loop ends at once") {
-  Fixture fixture;
+  Fixture fixture(2);
   fixture.loop.Drain(absl::InfiniteFuture());
   CHECK(fixture.engine.num_steps() == 0);
 }
 
+TEST_CASE("the next step is launched before the one that runs is finished, if the depth allows") {
+  TestClient client;
+  Recorder recorder(GENERATE(1, 2, 3));
+  const std::vector<std::string> expected = {"LFLFLFLF", "LLFLFLFF", "LLLFLFFF"};
+  CHECK(Events(&recorder, 4, &client) == expected[recorder.depth() - 1]);
+  CHECK(client.status.ok());
+  CHECK(client.ids == Alone({1, 2, 3}, 4));
+}
+
+TEST_CASE("a step that does not start gets no Finish, and nothing is launched behind it") {
+  TestClient client;
+  Recorder recorder(GENERATE(1, 2, 3));
+  recorder.engine.FailLaunch(1, absl::InternalError("injected by the test"));
+  CHECK(Events(&recorder, 4, &client) == (recorder.depth() == 1 ? "LFL" : "LLF"));
+  CHECK(absl::IsInternal(client.status));
+  CHECK(client.ids.size() == 1);
+  CHECK(client.num_finishes == 1);
+}
+
 TEST_CASE("a client that left is in no step after the one that runs") {
+  const int depth = GENERATE(1, 2);
   TestClient leaving, waiting;
   int steps_after = 0;
   int64_t step = 0;
-  Fixture fixture([&](const StepPlan& plan) {
+  Fixture fixture(depth, [&](const StepPlan& plan) {
     ++step;
     if (leaving.gone) {
       steps_after += std::any_of(plan.rows.begin(), plan.rows.end(),
@@ -111,8 +186,8 @@ TEST_CASE("a client that left is in no step after the one that runs") {
 
 TEST_CASE("a failed step fails its requests, and later ones are served") {
   TestClient failing, later;
-  Fixture fixture;
-  fixture.engine.FailStep(1, absl::InternalError("injected by the test"));
+  Fixture fixture(GENERATE(1, 2));
+  fixture.engine.FailFinish(1, absl::InternalError("injected by the test"));
   fixture.Push(&failing, 20);
   while (fixture.engine.num_steps() < 2) std::this_thread::yield();
   fixture.Push(&later, 20);

@@ -1,4 +1,4 @@
-// Lets a test hold the engine before a step: give `Pass` to FakeEngineOptions::on_run.
+// Lets a test hold the engine before a step: give `Pass` to FakeEngineOptions::on_launch.
 #ifndef GLIMPSE_TESTS_SERVER_STEP_GATE_H_
 #define GLIMPSE_TESTS_SERVER_STEP_GATE_H_
 

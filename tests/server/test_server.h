@@ -1,4 +1,5 @@
-// The whole server over a fake engine that answers byte by byte, and a client's calls to it.
+// The whole server over a fake engine that answers byte by byte, two steps in flight as on a GPU,
+// and a client's calls to it.
 #ifndef GLIMPSE_TESTS_SERVER_TEST_SERVER_H_
 #define GLIMPSE_TESTS_SERVER_TEST_SERVER_H_
 
@@ -58,10 +59,12 @@ class TestServer {
         queue(options.queue),
         pool(2, 16),
         service({&clock, &pool, &queue, &admission}),
-        engine({Limits(), Ids(options.answer), [this](const StepPlan& plan) {
+        engine({Limits(), Ids(options.answer),
+                [this](const StepPlan& plan) {
                   num_started += plan.rows[0].starts;
                   gate.Pass();
-                }}) {
+                },
+                /*depth=*/2}) {
     absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files.directory());
     REQUIRE(tokenizer.ok());
     absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
