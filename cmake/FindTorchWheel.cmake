@@ -27,9 +27,10 @@ if(TorchWheel_FOUND AND NOT TARGET torch_wheel)
   set(libraries ${TORCH_WHEEL_DIR}/lib)
   add_library(torch_wheel INTERFACE)
   target_include_directories(torch_wheel SYSTEM INTERFACE ${TORCH_WHEEL_DIR}/include)
-  # libtorch_cuda registers the CUDA backend when it is loaded; nothing refers to it by symbol.
+  # libtorch_cuda registers the CUDA backend when it is loaded; nothing refers to it by symbol. One word, because
+  # CMake would take repeated flags apart.
   target_link_libraries(torch_wheel INTERFACE
     ${libraries}/libtorch_cpu.so ${libraries}/libc10.so
-    "-Wl,--push-state,--no-as-needed" ${libraries}/libtorch_cuda.so ${libraries}/libc10_cuda.so
-    "-Wl,--pop-state" "-Wl,-rpath,${libraries}" "-Wl,--allow-shlib-undefined")
+    -Wl,--push-state,--no-as-needed,${libraries}/libtorch_cuda.so,${libraries}/libc10_cuda.so,--pop-state
+    -Wl,-rpath,${libraries} -Wl,--allow-shlib-undefined)
 endif()
