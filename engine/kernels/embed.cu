@@ -1,0 +1,45 @@
+// out[t] = tokens[t] >= 0 ? embeddings[tokens[t]] : pictures[t][-1 - tokens[t]]
+//   tokens [tokens] int32, embeddings [vocabulary, hidden], pictures: [rows, hidden] each
+//
+// A block copies a token's row, two packs a thread in flight.
+//
+// Wall: 33.6 MB for 2048 tokens of 4096; 13.9 us, 2416 GB/s, 81 % of 3000 GB/s (H100, launches one
+// behind the other, 24 Nov 2026). A copy of that size by the driver makes 86 %: filling and
+// draining the card takes the rest.
+#include "engine/kernels/device/pack.cuh"
+#include "engine/kernels/device/pdl.cuh"
+#include "engine/kernels/kernels.h"
+#include "preprocess/check.h"
+
+namespace glimpse::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kThreads) EmbedKernel(Embed args) {
+  WaitForKernelBefore();
+  LetNextKernelStart();
+  const int token = blockIdx.x;
+  const int id = args.tokens[token];
+  const bf16* row = id >= 0 ? args.embeddings + static_cast<int64_t>(id) * args.hidden
+                            : args.pictures[token] + static_cast<int64_t>(-1 - id) * args.hidden;
+  bf16* out = args.out + static_cast<int64_t>(token) * args.hidden;
+  const int packs = args.hidden / kPack;
+  for (int i = threadIdx.x; i < packs; i += 2 * kThreads) {
+    const bool two = i + kThreads < packs;
+    const Pack first = LoadPack(row, i);
+    const Pack second = two ? LoadPack(row, i + kThreads) : first;
+    StorePack(out, i, first);
+    if (two) StorePack(out, i + kThreads, second);
+  }
+}
+
+}  // namespace
+
+void Launch(const Embed& args, cudaStream_t stream) {
+  GLIMPSE_CHECK(args.hidden % kPack == 0, "Embed: hidden");
+  if (args.num_tokens == 0) return;
+  LaunchInChain(EmbedKernel, {.grid = args.num_tokens, .block = kThreads}, stream, args);
+}
+
+}  // namespace glimpse::kernels
