@@ -34,6 +34,8 @@ struct LanguageConfig {
   int QuerySize() const { return num_heads * head_size; }
   int KvSize() const { return num_kv_heads * head_size; }
   int QkvSize() const { return QuerySize() + 2 * KvSize(); }
+
+  bool operator==(const LanguageConfig&) const = default;
 };
 
 struct VisionConfig {
@@ -51,6 +53,8 @@ struct VisionConfig {
   int Grid() const { return image_size / patch_size; }  // patches a side; even
   int Patches() const { return Grid() * Grid(); }
   int Rows() const { return Patches() / 4 + 2; }  // of one picture, with boi and eoi
+
+  bool operator==(const VisionConfig&) const = default;
 };
 
 // Sampling where a request says nothing. The values here are those of an absent field.
@@ -60,6 +64,8 @@ struct GenerationDefaults {
   int top_k = 0;                    // 0: off
   float repetition_penalty = 1.0f;  // > 0; 1: off
   bool do_sample = false;           // false: greedy
+
+  bool operator==(const GenerationDefaults&) const = default;
 };
 
 struct ModelConfig {
@@ -68,6 +74,8 @@ struct ModelConfig {
   std::optional<VisionConfig> vision;  // empty: a text-only checkpoint
   std::vector<int32_t> stop_ids;       // eos_token_id; at least one
   GenerationDefaults generation;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 // NOT_FOUND: no directory or no config.json (generation_config.json may be absent).

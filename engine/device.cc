@@ -60,6 +60,10 @@ std::string TypeName(c10::ScalarType type) {
 int64_t FreeBytes(c10::Device device) {
   if (device.is_cpu()) return FreeHostBytes();
   at::accelerator::emptyCache();
+  return FreeGpuBytes(device);
+}
+
+int64_t FreeGpuBytes(c10::Device device) {
   return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
 }
 

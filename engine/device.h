@@ -29,6 +29,9 @@ std::string TypeName(c10::ScalarType type);
 // first; the first allocation there must have been made.
 int64_t FreeBytes(c10::Device device);
 
+// Bytes of a GPU that nobody has, not even the caching allocator.
+int64_t FreeGpuBytes(c10::Device device);
+
 }  // namespace glimpse
 
 #endif  // GLIMPSE_ENGINE_DEVICE_H_

@@ -1,25 +1,23 @@
 #include "engine/engine.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/DeviceAccelerator.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <limits>
 #include <new>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/device.h"
+#include "engine/gpu_runner.h"
+#include "engine/graph_policy.h"
 #include "engine/kv_cache.h"
-#include "engine/language_model.h"
-#include "engine/sampler.h"
-#include "engine/step_buffers.h"
-#include "engine/vision_tower.h"
+#include "engine/library_runner.h"
 #include "engine/weights.h"
 #include "preprocess/check.h"
 #include "preprocess/status_macros.h"
@@ -31,7 +29,9 @@ constexpr int kBlockSize = 16;
 
 // Where kv_cache_bytes is 0, the cache takes no more than this.
 constexpr int64_t kCpuKvBytes = int64_t{1} << 30;
-constexpr double kGpuKvShare = 0.8;  // of what is free once the weights are there
+constexpr double kGpuKvShare = 0.8;  // of what is free once the weights are there: libtorch alone
+// What a GpuRunner leaves free: room for graphs, decode buffers and the libraries' surprises.
+constexpr int64_t kGpuMarginBytes = int64_t{3} << 29;
 
 // Every call into libtorch goes through here.
 template <typename Function>
@@ -56,13 +56,12 @@ std::string LastComponent(std::string path) {
   return slash == std::string::npos || path.size() == 1 ? path : path.substr(slash + 1);
 }
 
-// RESOURCE_EXHAUSTED where the weights need more memory than there is. Asked for the CPU alone:
-// there the system would kill the process in the middle, while a GPU's allocator says no.
+// RESOURCE_EXHAUSTED where the weights need more memory than there is.
 absl::Status CheckWeightsFit(const EngineOptions& options, const ModelConfig& config,
                              const at::TensorOptions& tensors) {
   const std::string type = TypeName(c10::typeMetaToScalarType(tensors.dtype()));
   const bool stays_mapped = options.load_format == LoadFormat::kAuto && type == config.dtype;
-  if (!tensors.device().is_cpu() || stays_mapped) return absl::OkStatus();
+  if (tensors.device().is_cpu() && stays_mapped) return absl::OkStatus();
   int64_t bytes = 0;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     bytes += NumElements(spec.shape) * static_cast<int64_t>(tensors.dtype().itemsize());
@@ -84,34 +83,32 @@ absl::StatusOr<Weights> GetWeights(const EngineOptions& options, const ModelConf
   return LoadWeights(config, std::move(checkpoint), tensors, options.progress);
 }
 
-// KV blocks that fit `options`; the weights are loaded already.
-absl::StatusOr<int> CountBlocks(const EngineOptions& options, const LanguageConfig& config,
-                                int max_context, const at::TensorOptions& tensors) {
-  const int64_t block =
-      KvCache::BlockBytes(config, kBlockSize, static_cast<int64_t>(tensors.dtype().itemsize()));
-  const int64_t free = FreeBytes(tensors.device());
-  const int64_t wanted =
-      int64_t{options.max_batch_size} * ((max_context + kBlockSize - 1) / kBlockSize);
-  int64_t blocks = options.kv_cache_bytes / block;
-  if (options.kv_cache_bytes == 0) {
-    const int64_t most = tensors.device().is_cpu()
-                             ? std::min(kCpuKvBytes, free / 2)
-                             : static_cast<int64_t>(kGpuKvShare * static_cast<double>(free));
-    blocks = std::min(wanted, most / block);
-  }
+// KV blocks that fit `options`, with `free` bytes left by everything else.
+absl::StatusOr<int> CountBlocks(const EngineOptions& options, const ModelLimits& limits,
+                                int64_t block_bytes, int64_t free) {
+  const int64_t wanted = int64_t{limits.max_batch_size} *
+                         ((limits.max_context + limits.block_size - 1) / limits.block_size);
+  int64_t blocks = options.kv_cache_bytes / block_bytes;
+  if (options.kv_cache_bytes == 0) blocks = std::min(wanted, free / block_bytes - 2);
   if (blocks < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the KV cache needs at least ", block,
+    return absl::InvalidArgumentError(absl::StrCat("the KV cache needs at least ", block_bytes,
                                                    " bytes (kv_cache_bytes is ",
                                                    options.kv_cache_bytes, ")"));
   }
-  if (blocks > free / block - 1) {  // the cache has one more block
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the KV cache asks for ", blocks * block, " bytes, but ", free, " are free"));
+  if (blocks > free / block_bytes - 2) {  // the cache has two more blocks
+    return absl::ResourceExhaustedError(absl::StrCat("the KV cache asks for ", blocks * block_bytes,
+                                                     " bytes, but ", free, " are free"));
   }
   return static_cast<int>(std::min<int64_t>(blocks, std::numeric_limits<int>::max() / kBlockSize));
 }
 
-absl::Status CheckSizes(const EngineOptions& options, const ModelConfig& config) {
+// What LibraryRunner's cache may take of the free bytes, where nothing is said.
+int64_t LibraryKvBytes(c10::Device device, int64_t free) {
+  return device.is_cpu() ? std::min(kCpuKvBytes, free / 2)
+                         : static_cast<int64_t>(kGpuKvShare * static_cast<double>(free));
+}
+
+absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& config) {
   if (options.max_batch_size < 1) {
     return absl::InvalidArgumentError("max_batch_size must be at least 1");
   }
@@ -121,16 +118,23 @@ absl::Status CheckSizes(const EngineOptions& options, const ModelConfig& config)
                                                    seq_length, ", or 0, not ",
                                                    options.max_context));
   }
-  return absl::OkStatus();
+  if (options.kernels != "auto" && options.kernels != "off") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kernels must be auto or off, not \"", options.kernels, "\""));
+  }
+  if (options.max_prefill_tokens < 1 || options.max_vision_rows < 1) {
+    return absl::InvalidArgumentError("a prefill or vision plan takes at least one row");
+  }
+  return MakeGraphPolicy(options.graphs, options.capture, options.buckets, options.max_batch_size,
+                         options.max_prefill_tokens)
+      .status();
 }
 
-// `options` pass CheckSizes.
-absl::StatusOr<ModelLimits> PlanLimits(const EngineOptions& options, const ModelConfig& config,
-                                       const at::TensorOptions& tensors) {
-  const int seq_length = config.language.max_context;
+// `options` pass CheckOptions. Without num_blocks, which is known when all else has its memory.
+ModelLimits PlanLimits(const EngineOptions& options, const ModelConfig& config) {
   ModelLimits limits;
   limits.vocabulary_size = config.language.vocabulary_size;
-  limits.max_context = options.max_context == 0 ? seq_length : options.max_context;
+  limits.max_context = options.max_context == 0 ? config.language.max_context : options.max_context;
   if (config.vision) {
     limits.image_size = config.vision->image_size;
     limits.image_rows = config.vision->Rows();
@@ -138,9 +142,6 @@ absl::StatusOr<ModelLimits> PlanLimits(const EngineOptions& options, const Model
   limits.stop_ids = config.stop_ids;
   limits.max_batch_size = options.max_batch_size;
   limits.block_size = kBlockSize;
-  GLIMPSE_ASSIGN_OR_RETURN(limits.num_blocks,
-                           CountBlocks(options, config.language, limits.max_context, tensors));
-  limits.max_context = std::min(limits.max_context, limits.num_blocks * kBlockSize);
   return limits;
 }
 
@@ -161,79 +162,56 @@ ModelInfo Describe(const EngineOptions& options, const ModelConfig& config,
 }  // namespace
 
 struct Engine::Impl {
-  Impl(const ModelConfig& config, const ModelLimits& limits, Weights loaded,
-       const at::TensorOptions& tensors)
-      : weights(std::move(loaded)),
-        language(config.language, weights.language),
-        cache(config.language, limits.num_blocks, limits.block_size, tensors),
-        buffers(tensors.device()),
-        sampler(limits.max_batch_size, limits.vocabulary_size, tensors.device()),
-        pictures(static_cast<size_t>(limits.max_batch_size)) {
-    if (config.vision) vision.emplace(*config.vision, *weights.vision);
-  }
+  EngineOptions options;
+  ModelConfig config;
+  at::TensorOptions tensors;  // the model's type and device
+  std::unique_ptr<Runner> runner;
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes = 0;
 
-  void Start(const StepPlan& plan);
-  void Encode(const StepRow& row);
-  at::Tensor Forward(const StepPlan& plan, bool all_logits);  // [samples, vocabulary] float32
-  absl::StatusOr<StepOutput> Sample(const StepPlan& plan);
-
-  const Weights weights;
-  const LanguageModel language;
-  std::optional<VisionTower> vision;
-  KvCache cache;
-  StepBuffers buffers;
-  Sampler sampler;
-  std::vector<at::Tensor> pictures;  // by slot, until the prompt has taken their last row
+  // Loads the weights and makes the runner. num_blocks 0 in `limits`: chooses it.
+  absl::Status Load(ModelLimits* limits);
+  absl::Status MakeRunner(Weights weights, ModelLimits* limits);
+  absl::StatusOr<int> Blocks(const ModelLimits& limits, int64_t free) const;
 };
 
-// What the last sequence left in a slot ends here.
-void Engine::Impl::Start(const StepPlan& plan) {
-  for (const StepRow& row : plan.rows) {
-    if (row.slot < 0 || !row.starts) continue;
-    pictures[row.slot].reset();
-    sampler.Start(row.slot, row.prompt == nullptr ? std::vector<int32_t>() : *row.prompt);
-  }
+absl::Status Engine::Impl::Load(ModelLimits* limits) {
+  GLIMPSE_ASSIGN_OR_RETURN(Weights weights, GetWeights(options, config, tensors));
+  weight_bytes = weights.bytes;
+  GLIMPSE_RETURN_IF_ERROR(MakeRunner(std::move(weights), limits));
+  kv_bytes = KvCache::BlockBytes(config.language, kBlockSize,
+                                 static_cast<int64_t>(tensors.dtype().itemsize())) *
+             (limits->num_blocks + 2);
+  return absl::OkStatus();
 }
 
-void Engine::Impl::Encode(const StepRow& row) {
-  const int64_t height = row.image->height, width = row.image->width;
-  // Only read; from_blob has no const form.
-  void* pixels = const_cast<uint8_t*>(row.image->pixels.data());
-  pictures[row.slot] = vision->Encode(
-      at::from_blob(pixels, {1, height, width, 3}, at::TensorOptions().dtype(at::kByte)));
+absl::StatusOr<int> Engine::Impl::Blocks(const ModelLimits& limits, int64_t free) const {
+  if (limits.num_blocks > 0) return limits.num_blocks;
+  const int64_t block_bytes = KvCache::BlockBytes(config.language, kBlockSize,
+                                                  static_cast<int64_t>(tensors.dtype().itemsize()));
+  return CountBlocks(options, limits, block_bytes, free);
 }
 
-at::Tensor Engine::Impl::Forward(const StepPlan& plan, bool all_logits) {
-  buffers.Fill(plan, cache, all_logits);
-  const StepInputs& step = buffers.inputs();
-  const at::Tensor hidden = language.Forward(step, pictures, &cache);
-  for (const ImageSpan& span : step.images) {
-    at::Tensor& picture = pictures[span.slot];
-    if (span.first_row + span.num_rows == picture.size(0)) picture.reset();
+absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
+  if (options.kernels == "off" || !GpuRunner::Supports(config, tensors)) {
+    int64_t free = FreeBytes(tensors.device());
+    if (options.kv_cache_bytes == 0) free = LibraryKvBytes(tensors.device(), free);
+    GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, free));
+    runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights));
+    return absl::OkStatus();
   }
-  if (step.sample_rows.numel() == 0) return at::Tensor();
-  return language.Logits(hidden.index_select(0, step.sample_rows));
-}
-
-absl::StatusOr<StepOutput> Engine::Impl::Sample(const StepPlan& plan) {
-  std::vector<SampleRow> samples;
-  for (const StepRow& row : plan.rows) {
-    if (row.slot >= 0 && row.samples) {
-      samples.push_back({row.slot, row.sampling, row.sample_index});
-    }
-  }
-  const at::Tensor logits = Forward(plan, /*all_logits=*/false);
-  std::vector<SampledToken> tokens;
-  if (!samples.empty()) {
-    GLIMPSE_ASSIGN_OR_RETURN(tokens, sampler.Sample(logits, samples));
-  }
-  StepOutput output;
-  size_t next = 0;
-  for (const StepRow& row : plan.rows) {
-    if (row.slot < 0) continue;
-    output.tokens.push_back(row.samples ? std::move(tokens[next++]) : SampledToken());
-  }
-  return output;
+  GpuRunnerOptions gpu;
+  gpu.max_prefill_tokens = options.max_prefill_tokens;
+  gpu.max_vision_rows = options.max_vision_rows;
+  GLIMPSE_ASSIGN_OR_RETURN(gpu.graphs,
+                           MakeGraphPolicy(options.graphs, options.capture, options.buckets,
+                                           options.max_batch_size, options.max_prefill_tokens));
+  auto gpu_runner = std::make_unique<GpuRunner>(config, *limits, std::move(weights), gpu);
+  GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks,
+                           Blocks(*limits, FreeGpuBytes(tensors.device()) - kGpuMarginBytes));
+  gpu_runner->Start(limits->num_blocks);
+  runner = std::move(gpu_runner);
+  return absl::OkStatus();
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl, ModelLimits limits, ModelInfo info)
@@ -243,21 +221,23 @@ Engine::~Engine() = default;
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
-    GLIMPSE_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
+    auto impl = std::make_unique<Impl>();
+    impl->options = options;
+    GLIMPSE_ASSIGN_OR_RETURN(impl->config, ReadModelConfig(options.model_dir));
     GLIMPSE_ASSIGN_OR_RETURN(const c10::Device device, ResolveDevice(options.device));
     GLIMPSE_ASSIGN_OR_RETURN(const c10::ScalarType type,
-                             ResolveType(options.dtype, config.dtype, device));
-    GLIMPSE_RETURN_IF_ERROR(CheckSizes(options, config));  // before minutes of loading
+                             ResolveType(options.dtype, impl->config.dtype, device));
+    GLIMPSE_RETURN_IF_ERROR(CheckOptions(options, impl->config));  // before minutes of loading
     // float32 is asked for where exactness counts; cuDNN would round convolutions to TF32.
     at::globalContext().setAllowTF32CuDNN(false);
-    const at::TensorOptions tensors = at::TensorOptions().dtype(type).device(device);
-    GLIMPSE_ASSIGN_OR_RETURN(Weights weights, GetWeights(options, config, tensors));
-    GLIMPSE_ASSIGN_OR_RETURN(const ModelLimits limits, PlanLimits(options, config, tensors));
-    ModelInfo info = Describe(options, config, tensors);
-    info.parameters = weights.parameters;
-    info.weight_bytes = weights.bytes;
-    auto impl = std::make_unique<Impl>(config, limits, std::move(weights), tensors);
-    info.kv_bytes = impl->cache.bytes();
+    impl->tensors = at::TensorOptions().dtype(type).device(device);
+    ModelLimits limits = PlanLimits(options, impl->config);
+    GLIMPSE_RETURN_IF_ERROR(impl->Load(&limits));
+    limits.max_context = std::min(limits.max_context, limits.num_blocks * kBlockSize);
+    ModelInfo info = Describe(options, impl->config, impl->tensors);
+    info.weight_bytes = impl->weight_bytes;
+    info.parameters = impl->weight_bytes / static_cast<int64_t>(impl->tensors.dtype().itemsize());
+    info.kv_bytes = impl->kv_bytes;
     return std::unique_ptr<Engine>(new Engine(std::move(impl), limits, std::move(info)));
   });
 }
@@ -277,25 +257,48 @@ void Engine::CheckPlan(const StepPlan& plan) const {
   }
 }
 
-absl::StatusOr<StepOutput> Engine::Run(const StepPlan& plan) {
+absl::Status Engine::Launch(const StepPlan& plan) {
   CheckPlan(plan);
-  return Guarded([&]() -> absl::StatusOr<StepOutput> {
-    impl_->Start(plan);
-    if (plan.kind != StepKind::kVision) return impl_->Sample(plan);
-    if (!impl_->vision) return absl::InvalidArgumentError("this checkpoint takes no pictures");
-    impl_->Encode(plan.rows.at(0));
-    return StepOutput{std::vector<SampledToken>(1)};
-  });
+  return Guarded([&] { return impl_->runner->Launch(plan); });
 }
+
+absl::StatusOr<StepOutput> Engine::Finish() {
+  return Guarded([&] { return impl_->runner->Finish(); });
+}
+
+int Engine::depth() const { return impl_->runner->depth(); }
 
 absl::StatusOr<std::vector<float>> Engine::Logits(const StepPlan& plan) {
   CheckPlan(plan);
-  return Guarded([&]() -> absl::StatusOr<std::vector<float>> {
-    impl_->Start(plan);
-    const at::Tensor logits = impl_->Forward(plan, /*all_logits=*/true).cpu();
-    const float* values = logits.const_data_ptr<float>();
-    return std::vector<float>(values, values + logits.numel());
+  return Guarded(
+      [&]() -> absl::StatusOr<std::vector<float>> { return impl_->runner->Logits(plan); });
+}
+
+absl::Status Engine::Reload() {
+  return Guarded([&]() -> absl::Status {
+    const EngineOptions& options = impl_->options;
+    GLIMPSE_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
+    if (!(config == impl_->config)) {
+      return absl::InvalidArgumentError("config.json is not the one that was loaded");
+    }
+    if (options.load_format != LoadFormat::kDummy) {
+      GLIMPSE_RETURN_IF_ERROR(Checkpoint::Open(options.model_dir, config).status());
+    }
+    impl_->runner.reset();  // the device has no room for both
+    ModelLimits limits = limits_;
+    return impl_->Load(&limits);
   });
+}
+
+GraphStats Engine::graph_stats() const { return impl_->runner->graph_stats(); }
+
+MemoryUse Engine::memory() const {
+  MemoryUse use = {impl_->weight_bytes, impl_->kv_bytes, impl_->runner->graph_bytes(), 0, 0};
+  if (impl_->tensors.device().is_cpu()) return use;
+  const auto [free, total] = at::accelerator::getMemoryInfo(impl_->tensors.device().index());
+  use.free = static_cast<int64_t>(free);
+  use.workspace = static_cast<int64_t>(total - free) - use.weights - use.kv_cache - use.graphs;
+  return use;
 }
 
 }  // namespace glimpse

@@ -2,7 +2,8 @@
 // absl::Status.
 //
 //   GLIMPSE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options));
-//   absl::StatusOr<StepOutput> output = engine->Run(plan);
+//   absl::Status launched = engine->Launch(plan);
+//   absl::StatusOr<StepOutput> output = engine->Finish();  // if it was launched
 //
 // `Create` may run on any thread; after that the serving thread alone calls, but for the const
 // accessors.
@@ -16,8 +17,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/schedule/bucket_table.h"
 #include "engine/schedule/model_limits.h"
 #include "engine/schedule/step_plan.h"
+#include "engine/step_stats.h"
 
 namespace glimpse {
 
@@ -35,9 +38,17 @@ struct EngineOptions {
   int max_batch_size = 64;      // slots
   int max_context = 0;          // KV rows a sequence; 0: config.json's seq_length
   // 0: as much as all slots at max_context need, but at most 1 GiB or half of the free memory on a
-  // CPU, and 80 % of what the weights leave free on a GPU. If that is less than one sequence at
-  // max_context needs, limits().max_context is what fits.
+  // CPU, and on a GPU what weights, buffers and the largest steps leave free, less a margin. If
+  // that is less than one sequence at max_context needs, limits().max_context is what fits.
   int64_t kv_cache_bytes = 0;
+
+  // The rest is for a GPU that the project has kernels for (Hopper, bfloat16).
+  std::string kernels = "auto";   // auto | off: libtorch alone, as on any other device
+  std::string graphs = "on";      // on | off, and
+  std::string capture = "eager";  // eager | lazy | a list: graph_policy.h
+  BucketTable buckets;            // the sizes that plans are padded to
+  int max_prefill_tokens = 2048;  // tokens of a prefill plan, at most
+  int max_vision_rows = 4;        // pictures of a vision plan, at most
   // Told now and then while weights load: bytes done and bytes in all. May be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -64,11 +75,21 @@ class Engine : public StepRunner {
 
   // RESOURCE_EXHAUSTED: out of memory in this step; INTERNAL: anything else that the device or
   // library reported.
-  absl::StatusOr<StepOutput> Run(const StepPlan& plan) override;
+  absl::Status Launch(const StepPlan& plan) override;
+  absl::StatusOr<StepOutput> Finish() override;
+  int depth() const override;
 
-  // Like Run of a prefill or decode plan, but returns the logits, [tokens of all real rows,
-  // vocabulary] float32, and samples nothing. For inspection and comparison with a reference.
+  // Runs a prefill or decode plan, but returns the logits, [tokens of all real rows, vocabulary]
+  // float32, and samples nothing. For inspection and comparison with a reference.
   absl::StatusOr<std::vector<float>> Logits(const StepPlan& plan);
+
+  // Loads the checkpoint anew, after its files were replaced by others of the same config.json, and
+  // records the graphs again. No sequence may run. After an error that is not INVALID_ARGUMENT or
+  // NOT_FOUND (those are found before anything is given up) the engine can run nothing more.
+  absl::Status Reload();
+
+  GraphStats graph_stats() const;
+  MemoryUse memory() const;
 
   const ModelLimits& limits() const { return limits_; }
   const ModelInfo& info() const { return info_; }

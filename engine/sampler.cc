@@ -16,17 +16,11 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "engine/uniform_draw.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
 namespace {
-
-// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-uint64_t Mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
 
 // One number a row -> [rows, 1] on the device.
 template <typename Value>
@@ -95,12 +89,6 @@ void AddAlternatives(const at::Tensor& logprobs, const std::vector<SampleRow>& r
 }
 
 }  // namespace
-
-double UniformDraw(uint64_t seed, uint64_t sample_index) {
-  constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;
-  const uint64_t bits = Mix(Mix(seed + kGolden) + (sample_index + 1) * kGolden);
-  return static_cast<double>(bits >> 32) * 0x1p-32;
-}
 
 Sampler::Sampler(int num_slots, int vocabulary_size, at::Device device)
     : seen_(at::zeros({num_slots, vocabulary_size},

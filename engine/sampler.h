@@ -17,9 +17,6 @@
 
 namespace glimpse {
 
-// The draw's uniform number in [0, 1): a multiple of 2^-32.
-double UniformDraw(uint64_t seed, uint64_t sample_index);
-
 struct SampleRow {
   int slot = -1;
   SamplingParams params;

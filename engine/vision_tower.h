@@ -4,13 +4,17 @@
 //   x += input_layernorm(dense(attention(qkv(x))))
 //   x += post_attention_layernorm(fc2(gelu(fc1(x))))
 //
-// Allocates through ATen's caching allocator alone. Immutable; the serving thread alone calls.
+// Both convolutions have a stride of their own size, so each is a matrix product over rows that
+// hold what one window covers.
+//
+// Allocates through ATen's caching allocator alone. The serving thread alone calls.
 #ifndef GLIMPSE_ENGINE_VISION_TOWER_H_
 #define GLIMPSE_ENGINE_VISION_TOWER_H_
 
 #include <ATen/core/Tensor.h>
 
 #include "engine/config.h"
+#include "engine/vision_operators.h"
 #include "engine/weights.h"
 
 namespace glimpse {
@@ -19,20 +23,20 @@ class VisionTower {
  public:
   VisionTower(const VisionConfig& config, const VisionWeights& weights);
 
-  // pixels [1, image_size, image_size, 3] uint8 RGB on any device -> [Rows(), hidden], the rows
-  // that stand for the picture in the prompt, begin and end of image included.
-  at::Tensor Encode(const at::Tensor& pixels) const;
+  // pixels [n, image_size, image_size, 3] uint8 RGB -> out [n, Rows(), hidden] of the weights'
+  // type, both contiguous and on the weights' device: the rows that stand for each picture in its
+  // prompt, begin and end of image included. Enqueues on the current stream and waits for nothing;
+  // a picture's rows do not depend on its neighbours but for rounding.
+  void Encode(const at::Tensor& pixels, at::Tensor out) const;
 
  private:
-  at::Tensor Normalise(const at::Tensor& pixels) const;
   at::Tensor EmbedPatches(const at::Tensor& pixels) const;
-  at::Tensor Attention(const at::Tensor& x, const VisionLayerWeights& weights) const;
-  at::Tensor LayerNorm(const at::Tensor& x, const Affine& norm, double eps) const;
+  at::Tensor Merge(const at::Tensor& x) const;
   at::Tensor Adapt(const at::Tensor& x) const;
 
   const VisionConfig config_;
   const VisionWeights weights_;
-  at::Tensor mean_, std_;  // [1, 3, 1, 1] float32, of pixels from 0 to 1
+  const VisionAttention attention_;
 };
 
 }  // namespace glimpse

@@ -131,21 +131,20 @@ absl::StatusOr<std::vector<float>> Compute(const InspectLogitsOptions& options, 
   Sequence sequence(0, /*slot=*/0, *std::move(blocks), std::move(request), &limits);
 
   if (sequence.phase() == Sequence::Phase::kVision) {
-    GLIMPSE_RETURN_IF_ERROR(
-        engine->Run(OneRowPlan(StepKind::kVision, sequence.VisionRow())).status());
-    sequence.ImageEncoded(absl::InfinitePast());
+    const StepRow row = sequence.VisionRow();
+    GLIMPSE_RETURN_IF_ERROR(RunStep(*engine, OneRowPlan(StepKind::kVision, row)).status());
+    sequence.Advance(row);
   }
   std::vector<float> result;
   for (int done = 0; done < rows;) {
     const bool decode = done >= decode_from;
     const int left = decode ? 1 : decode_from - done;
     StepRow row = sequence.NextRow(options.chunk > 0 ? std::min(options.chunk, left) : left);
-    const int count = static_cast<int>(row.tokens.size());
+    done += static_cast<int>(row.tokens.size());
+    sequence.Advance(row);
     const StepKind kind = decode ? StepKind::kDecode : StepKind::kPrefill;
     GLIMPSE_ASSIGN_OR_RETURN(std::vector<float> logits,
                              engine->Logits(OneRowPlan(kind, std::move(row))));
-    sequence.RowsFed(count);
-    done += count;
     if (!options.all) result.clear();
     const auto begin = options.all ? logits.begin() : logits.end() - limits.vocabulary_size;
     result.insert(result.end(), begin, logits.end());

@@ -85,13 +85,13 @@ Walker::Walker(SmallEngine* engine, int slot, std::vector<int32_t> ids, int imag
 
 void Walker::EncodeImage() {
   if (sequence_->phase() != Sequence::Phase::kVision) return;
-  StepPlan plan = Plan(StepKind::kVision, {sequence_->VisionRow()});
-  REQUIRE((*engine_)->Run(plan).ok());
-  sequence_->ImageEncoded(absl::InfinitePast());
+  const StepRow row = sequence_->VisionRow();
+  REQUIRE(RunStep(**engine_, Plan(StepKind::kVision, {row})).ok());
+  sequence_->Advance(row);
 }
 
 void Walker::Fed(int count) {
-  sequence_->RowsFed(count);
+  sequence_->Advance(Next(count));
   fed_ += count;
 }
 

@@ -29,6 +29,7 @@ class SmallEngine {
                        const std::string& device = TestDevice());
 
   Engine* operator->() { return engine_.get(); }
+  Engine& operator*() { return *engine_; }
   BlockPool& blocks() { return *blocks_; }
 
  private:

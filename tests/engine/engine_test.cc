@@ -1,4 +1,5 @@
-// The engine as its callers see it: what it tells of the model, what it refuses, what Run returns.
+// The engine as its callers see it: what it tells of the model, what it refuses, what a step
+// returns.
 #include "engine/engine.h"
 
 #include <algorithm>
@@ -36,8 +37,8 @@ TEST_CASE("limits and description come from the checkpoint and the options") {
   CHECK(info.quantization == "none");
   CHECK(info.default_sampling.temperature == 0.8f);
   CHECK(info.default_sampling.top_p == 0.8f);
-  // Two layers of keys and values, 2 heads of 8 float32; a block more than the scheduler's.
-  CHECK(info.kv_bytes == int64_t{2} * 2 * 2 * 8 * 4 * limits.block_size * (limits.num_blocks + 1));
+  // Two layers of keys and values, 2 heads of 8 float32; two blocks more than the scheduler's.
+  CHECK(info.kv_bytes == int64_t{2} * 2 * 2 * 8 * 4 * limits.block_size * (limits.num_blocks + 2));
 }
 
 TEST_CASE("loading tells its progress up to the last byte") {
@@ -146,10 +147,10 @@ TEST_CASE("a text-only checkpoint serves text and refuses pictures") {
   plan.rows[0].slot = 0;
   plan.rows[0].image = &image;
   plan.num_real_rows = plan.bucket = 1;
-  CHECK(engine->Run(plan).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(RunStep(*engine, plan).status().code() == absl::StatusCode::kInvalidArgument);
 }
 
-TEST_CASE("Run's greedy tokens are those that the logits of the whole text name") {
+TEST_CASE("a step's greedy tokens are those that the logits of the whole text name") {
   SmallEngine engine;
   const auto blocks = engine.blocks().Allocate(3);
   std::vector<int32_t> ids = SomeIds(9, 3);
@@ -165,7 +166,7 @@ TEST_CASE("Run's greedy tokens are those that the logits of the whole text name"
   StepPlan plan = PrefillPlan({row});
   std::vector<int32_t> text = ids;
   for (int step = 0; step < 20; ++step) {
-    const auto output = engine->Run(plan);
+    const auto output = RunStep(*engine, plan);
     REQUIRE(output.ok());
     REQUIRE(output->tokens.size() == 1);
     const std::vector<float> logits = LogitsInOneStep(&engine, 0, text);
@@ -180,10 +181,10 @@ TEST_CASE("Run's greedy tokens are those that the logits of the whole text name"
   }
 }
 
-TEST_CASE("rows that do not sample yet still have an entry in Run's output") {
+TEST_CASE("rows that do not sample yet still have an entry in a step's output") {
   SmallEngine engine;
   Walker chunked(&engine, 0, SomeIds(12, 1)), whole(&engine, 1, SomeIds(7, 2));
-  const auto output = engine->Run(PrefillPlan({chunked.Next(5), whole.Next(7)}));
+  const auto output = RunStep(*engine, PrefillPlan({chunked.Next(5), whole.Next(7)}));
   REQUIRE(output.ok());
   REQUIRE(output->tokens.size() == 2);
   const std::vector<float> logits = LogitsInOneStep(&engine, 2, SomeIds(7, 2));

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/uniform_draw.h"
 #include "tests/engine/engine_fixture.h"
 
 namespace glimpse {

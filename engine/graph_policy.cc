@@ -1,0 +1,82 @@
+#include "engine/graph_policy.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace glimpse {
+namespace {
+
+absl::Status BadEntry(absl::string_view entry) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "capture must be eager, lazy or a list such as decode:4,8;prefill:512, not \"", entry, "\""));
+}
+
+// "decode:4,8" -> the keys.
+absl::StatusOr<std::set<GraphKey>> ParseKind(absl::string_view entry,
+                                             const std::set<GraphKey>& known) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(entry, ':');
+  const bool is_decode = parts[0] == "decode";
+  if (parts.size() != 2 || (!is_decode && parts[0] != "prefill")) return BadEntry(entry);
+  std::set<GraphKey> keys;
+  for (absl::string_view number : absl::StrSplit(parts[1], ',')) {
+    GraphKey key = {is_decode ? StepKind::kDecode : StepKind::kPrefill, 0};
+    if (!absl::SimpleAtoi(number, &key.bucket)) return BadEntry(entry);
+    if (known.count(key) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("capture names ", parts[0], " size ", number,
+                                                     ", which no step is padded to"));
+    }
+    keys.insert(key);
+  }
+  return keys;
+}
+
+std::set<GraphKey> AllSizes(const BucketTable& buckets, int max_batch_size,
+                            int max_prefill_tokens) {
+  std::set<GraphKey> sizes;
+  const int most_rows = buckets.DecodeRows(max_batch_size);
+  for (int rows : buckets.decode_rows()) {
+    if (rows <= most_rows) sizes.insert({StepKind::kDecode, rows});
+  }
+  for (int tokens : buckets.prefill_tokens()) {
+    if (tokens <= max_prefill_tokens) sizes.insert({StepKind::kPrefill, tokens});
+  }
+  return sizes;
+}
+
+}  // namespace
+
+absl::StatusOr<GraphPolicy> MakeGraphPolicy(const std::string& graphs, const std::string& capture,
+                                            const BucketTable& buckets, int max_batch_size,
+                                            int max_prefill_tokens) {
+  if (graphs != "on" && graphs != "off") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("graphs must be on or off, not \"", graphs, "\""));
+  }
+  GraphPolicy policy;
+  policy.enabled = graphs == "on";
+  policy.sizes = AllSizes(buckets, max_batch_size, max_prefill_tokens);
+  if (capture == "eager") {
+    policy.at_start = policy.sizes;
+  } else if (capture == "lazy") {
+    for (const GraphKey& key : policy.sizes) {
+      if (key.kind != StepKind::kDecode) continue;
+      policy.at_start.insert(key);  // the set is ordered: the smallest one
+      break;
+    }
+  } else {
+    for (absl::string_view entry : absl::StrSplit(capture, ';')) {
+      const absl::StatusOr<std::set<GraphKey>> keys = ParseKind(entry, policy.sizes);
+      if (!keys.ok()) return keys.status();
+      policy.at_start.insert(keys->begin(), keys->end());
+    }
+  }
+  if (!policy.enabled) {
+    policy.sizes.clear();
+    policy.at_start.clear();
+  }
+  return policy;
+}
+
+}  // namespace glimpse
