@@ -29,6 +29,17 @@ ABSL_FLAG(Size, max_context, Size{0},
 ABSL_FLAG(Size, kv_cache_bytes, Size{0},
           "Memory of the KV cache. 0: what the batch needs at max_context, within free memory.");
 
+// A GPU's steps.
+ABSL_FLAG(std::string, graphs, "on",
+          "on: replay captured CUDA graphs where there are kernels for the GPU; off: launch each "
+          "step's kernels one by one.");
+ABSL_FLAG(
+    std::string, capture, "eager",
+    "When graphs are captured. eager: all before the server is ready; lazy: the smallest then, "
+    "the others at first use; or a list to capture at start, as decode:4,8;prefill:512.");
+ABSL_FLAG(std::string, kernels, "auto",
+          "auto: the server's own GPU kernels where they fit; off: libtorch alone.");
+
 // Bounds of what waits.
 ABSL_FLAG(Size, max_queue_requests, Size{256}, "Requests that wait, at most.");
 ABSL_FLAG(Size, max_queue_tokens, Size{1 << 20},
@@ -116,6 +127,9 @@ absl::Status ReadEngine(EngineOptions* options) {
   GLIMPSE_RETURN_IF_ERROR(
       ReadSize("max_batch_size", FLAGS_max_batch_size, 1, &options->max_batch_size, kMaxBatchSize));
   GLIMPSE_RETURN_IF_ERROR(ReadSize("max_context", FLAGS_max_context, 0, &options->max_context));
+  GLIMPSE_RETURN_IF_ERROR(ReadChoice("kernels", FLAGS_kernels, {"auto", "off"}, &options->kernels));
+  GLIMPSE_RETURN_IF_ERROR(ReadChoice("graphs", FLAGS_graphs, {"on", "off"}, &options->graphs));
+  options->capture = absl::GetFlag(FLAGS_capture);  // the engine knows the sizes
   return ReadSize("kv_cache_bytes", FLAGS_kv_cache_bytes, 0, &options->kv_cache_bytes);
 }
 

@@ -81,6 +81,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& mode
                    " ids, but config.json's padded_vocab_size is ", rows));
 }
 
+void PrintMemory(const MemoryUse& use) {
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
+  std::fprintf(
+      stderr, "memory (GiB): weights %.2f, KV cache %.2f, graphs %.2f, workspace %.2f, free %.2f\n",
+      gib(use.weights), gib(use.kv_cache), gib(use.graphs), gib(use.workspace), gib(use.free));
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* clock) {
   // Before the weights, which can take minutes: what is wrong here is said at once.
   EngineOptions options = config.engine;
@@ -91,6 +98,7 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* c
   options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
   LoadedModel model;
   GLIMPSE_ASSIGN_OR_RETURN(model.engine, Engine::Create(options));
+  PrintMemory(model.engine->memory());
   model.served = std::make_unique<ServedModel>(std::move(tokenizer), std::move(chat_template),
                                                model.engine->limits(), config.images);
   model.for_service = {model.served.get(), model.engine->info().default_sampling,
@@ -121,6 +129,9 @@ absl::Status Serve(const ServerConfig& config, TerminationSignal& signal) {
 
   SchedulerOptions options;
   options.limits = model.engine->limits();
+  options.buckets = config.engine.buckets;
+  options.max_prefill_tokens = config.engine.max_prefill_tokens;
+  options.max_vision_rows = config.engine.max_vision_rows;
   ServingLoop loop(options, &queue, model.engine.get(), &clock);
   signal.Defer();
   service.Serve(&model.for_service);
