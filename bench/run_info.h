@@ -1,0 +1,15 @@
+// Where and when a benchmark ran, for the head of its output.
+#ifndef GLIMPSE_BENCH_RUN_INFO_H_
+#define GLIMPSE_BENCH_RUN_INFO_H_
+
+#include <string>
+
+namespace glimpse::bench {
+
+// Three lines with `prefix` before each: the card, the date in UTC, and the commit that was built,
+// which the environment variable GLIMPSE_COMMIT says ("unknown" where it is not set).
+std::string RunInfo(const std::string& prefix);
+
+}  // namespace glimpse::bench
+
+#endif  // GLIMPSE_BENCH_RUN_INFO_H_
