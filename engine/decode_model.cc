@@ -33,10 +33,13 @@ SamplerState::SamplerState(int num_slots, int vocabulary, const at::TensorOption
 }
 
 bool DecodeModel::Supports(const LanguageConfig& config, at::ScalarType type) {
+  const int hidden = config.hidden_size, ffn = config.ffn_hidden_size;
   return type == at::kBFloat16 && config.head_size == kernels::kHeadSize &&
          config.rotary_size == kernels::kHeadSize / 2 &&
          config.num_heads / config.num_kv_heads <= kernels::kMaxGroup &&
-         config.hidden_size % 64 == 0 && config.ffn_hidden_size % 64 == 0;
+         kernels::TakesPlain({config.QkvSize(), hidden}) &&
+         kernels::TakesResidual({hidden, config.QuerySize()}) &&
+         kernels::TakesResidual({hidden, ffn}) && hidden % 64 == 0;
 }
 
 int DecodeModel::KernelRows(int rows) {

@@ -49,7 +49,7 @@ struct SamplerState {
 
 class DecodeModel {
  public:
-  // True if the sizes and the type suit the kernels.
+  // True if the sizes and the type suit the kernels on the current device, which is a GPU.
   static bool Supports(const LanguageConfig& config, at::ScalarType type);
 
   // The weights' and the cache's memory stays where it is.

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/decode_model.h"
 #include "engine/device.h"
 #include "engine/gpu_runner.h"
 #include "engine/graph_policy.h"
@@ -166,6 +167,7 @@ struct Engine::Impl {
   ModelConfig config;
   at::TensorOptions tensors;  // the model's type and device
   std::unique_ptr<Runner> runner;
+  std::string execution;
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
 
@@ -193,12 +195,21 @@ absl::StatusOr<int> Engine::Impl::Blocks(const ModelLimits& limits, int64_t free
 }
 
 absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
-  if (options.kernels == "off" || !GpuRunner::Supports(config, tensors)) {
+  const std::string why_not =
+      options.kernels == "off" ? "kernels are off" : GpuRunner::WhyNot(config, tensors);
+  execution =
+      why_not.empty() ? "own kernels, CUDA graphs " + options.graphs : "libtorch alone: " + why_not;
+  if (!why_not.empty()) {
     int64_t free = FreeBytes(tensors.device());
     if (options.kv_cache_bytes == 0) free = LibraryKvBytes(tensors.device(), free);
     GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, free));
     runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights));
     return absl::OkStatus();
+  }
+  if (options.max_batch_size > kMaxDecodeRows) {
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_size is ", options.max_batch_size,
+                                                   ", but the GPU's kernels take at most ",
+                                                   kMaxDecodeRows, " rows"));
   }
   GpuRunnerOptions gpu;
   gpu.max_prefill_tokens = options.max_prefill_tokens;
@@ -238,6 +249,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
     info.weight_bytes = impl->weight_bytes;
     info.parameters = impl->weight_bytes / static_cast<int64_t>(impl->tensors.dtype().itemsize());
     info.kv_bytes = impl->kv_bytes;
+    info.execution = impl->execution;
     return std::unique_ptr<Engine>(new Engine(std::move(impl), limits, std::move(info)));
   });
 }
@@ -257,8 +269,17 @@ void Engine::CheckPlan(const StepPlan& plan) const {
   }
 }
 
+// A plan's tokens that there is no room for.
+absl::Status Engine::CheckSize(const StepPlan& plan) const {
+  const int most = impl_->options.max_prefill_tokens;
+  if (plan.kind != StepKind::kPrefill || plan.NumTokens() <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a prefill plan of ", plan.NumTokens(),
+                                                 " tokens; max_prefill_tokens is ", most));
+}
+
 absl::Status Engine::Launch(const StepPlan& plan) {
   CheckPlan(plan);
+  GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return Guarded([&] { return impl_->runner->Launch(plan); });
 }
 
@@ -270,6 +291,7 @@ int Engine::depth() const { return impl_->runner->depth(); }
 
 absl::StatusOr<std::vector<float>> Engine::Logits(const StepPlan& plan) {
   CheckPlan(plan);
+  GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return Guarded(
       [&]() -> absl::StatusOr<std::vector<float>> { return impl_->runner->Logits(plan); });
 }

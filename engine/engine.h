@@ -59,6 +59,7 @@ struct ModelInfo {
   std::string device;
   std::string dtype;
   std::string quantization = "none";
+  std::string execution;  // what runs the steps, and why not the project's kernels, for the log
   int64_t parameters = 0;
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
@@ -73,8 +74,8 @@ class Engine : public StepRunner {
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
   ~Engine() override;
 
-  // RESOURCE_EXHAUSTED: out of memory in this step; INTERNAL: anything else that the device or
-  // library reported.
+  // INVALID_ARGUMENT: more tokens than max_prefill_tokens; RESOURCE_EXHAUSTED: out of memory in
+  // this step; INTERNAL: anything else that the device or library reported.
   absl::Status Launch(const StepPlan& plan) override;
   absl::StatusOr<StepOutput> Finish() override;
   int depth() const override;
@@ -98,6 +99,7 @@ class Engine : public StepRunner {
   struct Impl;  // keeps torch out of this header
   Engine(std::unique_ptr<Impl> impl, ModelLimits limits, ModelInfo info);
   void CheckPlan(const StepPlan& plan) const;
+  absl::Status CheckSize(const StepPlan& plan) const;
 
   std::unique_ptr<Impl> impl_;
   const ModelLimits limits_;

@@ -15,7 +15,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "engine/decode_model.h"
+#include "engine/device.h"
 #include "engine/gpu_inputs.h"
 #include "engine/gpu_results.h"
 #include "engine/graph_cache.h"
@@ -213,9 +215,21 @@ std::vector<float> GpuRunner::Impl::PrefillLogits(const StepPlan& plan) {
   return logits;
 }
 
-bool GpuRunner::Supports(const ModelConfig& config, const at::TensorOptions& tensors) {
-  return tensors.device().is_cuda() && at::cuda::getCurrentDeviceProperties()->major == kHopper &&
-         DecodeModel::Supports(config.language, c10::typeMetaToScalarType(tensors.dtype()));
+std::string GpuRunner::WhyNot(const ModelConfig& config, const at::TensorOptions& tensors) {
+  if (!tensors.device().is_cuda()) return "no GPU";
+  const auto* device = at::cuda::getCurrentDeviceProperties();
+  if (device->major != kHopper) {
+    return absl::StrCat(device->name, " has compute capability ", device->major, ".", device->minor,
+                        ", the kernels need 9.0");
+  }
+  const c10::ScalarType type = c10::typeMetaToScalarType(tensors.dtype());
+  if (type != at::kBFloat16) {
+    return absl::StrCat("the type is ", TypeName(type), ", the kernels need bfloat16");
+  }
+  if (DecodeModel::Supports(config.language, type)) return "";
+  return "the kernels do not take this config.json's sizes (they need heads of 128 channels, at "
+         "most "
+         "16 to a KV head, and a hidden_size near 4096 or small)";
 }
 
 GpuRunner::GpuRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights,

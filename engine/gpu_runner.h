@@ -10,6 +10,7 @@
 #define GLIMPSE_ENGINE_GPU_RUNNER_H_
 
 #include <memory>
+#include <string>
 
 #include "engine/config.h"
 #include "engine/graph_policy.h"
@@ -27,8 +28,9 @@ struct GpuRunnerOptions {
 
 class GpuRunner : public Runner {
  public:
-  // True if the model's sizes, the type and the device suit the kernels.
-  static bool Supports(const ModelConfig& config, const at::TensorOptions& tensors);
+  // Empty if the model's sizes, the type and the device suit the kernels; else what was found and
+  // what is needed.
+  static std::string WhyNot(const ModelConfig& config, const at::TensorOptions& tensors);
 
   // Takes the memory of everything but the cache, and runs the largest prefill and vision step
   // once, so that what is free afterwards is free for good. `limits` need no num_blocks yet.

@@ -98,6 +98,8 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* c
   options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
   LoadedModel model;
   GLIMPSE_ASSIGN_OR_RETURN(model.engine, Engine::Create(options));
+  std::fprintf(stderr, "steps run on %s: %s\n", model.engine->info().device.c_str(),
+               model.engine->info().execution.c_str());
   PrintMemory(model.engine->memory());
   model.served = std::make_unique<ServedModel>(std::move(tokenizer), std::move(chat_template),
                                                model.engine->limits(), config.images);

@@ -135,11 +135,12 @@ absl::StatusOr<std::vector<float>> Compute(const InspectLogitsOptions& options, 
     GLIMPSE_RETURN_IF_ERROR(RunStep(*engine, OneRowPlan(StepKind::kVision, row)).status());
     sequence.Advance(row);
   }
+  const int chunk = options.chunk > 0 ? options.chunk : EngineOptions().max_prefill_tokens;
   std::vector<float> result;
   for (int done = 0; done < rows;) {
     const bool decode = done >= decode_from;
     const int left = decode ? 1 : decode_from - done;
-    StepRow row = sequence.NextRow(options.chunk > 0 ? std::min(options.chunk, left) : left);
+    StepRow row = sequence.NextRow(std::min(chunk, left));
     done += static_cast<int>(row.tokens.size());
     sequence.Advance(row);
     const StepKind kind = decode ? StepKind::kDecode : StepKind::kPrefill;

@@ -318,23 +318,38 @@ LinearOperands Make(LinearKind kind, MatrixShape shape, const bf16* x, int rows)
   return linear;
 }
 
+int UngatedTileRows(LinearKind kind, int out) {
+  constexpr int kLeast = kLinearTile / 8, kMostOfHead = 24;  // with more, too few stages fit
+  const int most = kind == LinearKind::kHead ? kMostOfHead : UnitsOf(kind) * kUnit / 8;
+  return 8 * GroupsOfTile(CeilDiv(out, 8), kLeast, most, Workers(kind));
+}
+
 LinearOperands MakeUngated(LinearKind kind, const bf16* w, MatrixShape shape, const bf16* x,
                            int rows) {
-  constexpr int kLeast = kLinearTile / 8, kMostOfHead = 24;  // with more, too few stages fit
   LinearOperands linear = Make(kind, shape, x, rows);
-  const int most = kind == LinearKind::kHead ? kMostOfHead : UnitsOf(kind) * kUnit / 8;
-  linear.tile_rows = 8 * GroupsOfTile(CeilDiv(shape.out, 8), kLeast, most, Workers(kind));
+  linear.tile_rows = UngatedTileRows(kind, shape.out);
   linear.weights = MapOfBoxes(w, shape, linear.tile_rows, BoxesOf(kind, rows));
   return linear;
 }
 
 }  // namespace
 
+// A cluster takes one tile.
+bool TakesPlain(MatrixShape shape) {
+  const int tile_rows = UngatedTileRows(LinearKind::kPlain, shape.out);
+  return shape.in % kBoxColumns == 0 &&
+         CeilDiv(shape.out, tile_rows) <= Workers(LinearKind::kPlain);
+}
+
+// Sums of squares belong to a tile.
+bool TakesResidual(MatrixShape shape) {
+  return TakesPlain(shape) && shape.out % kLinearTile == 0 &&
+         UngatedTileRows(LinearKind::kPlain, shape.out) % kLinearTile == 0;
+}
+
 LinearOperands MakeLinear(const bf16* w, MatrixShape shape, const bf16* x, int rows) {
-  const LinearOperands linear = MakeUngated(LinearKind::kPlain, w, shape, x, rows);
-  GLIMPSE_CHECK(CeilDiv(shape.out, linear.tile_rows) <= Workers(LinearKind::kPlain),
-                "a plain product has a tile a cluster");
-  return linear;
+  GLIMPSE_CHECK(TakesPlain(shape), "a plain product of another size");
+  return MakeUngated(LinearKind::kPlain, w, shape, x, rows);
 }
 
 LinearOperands MakeHeadLinear(const bf16* w, MatrixShape shape, const bf16* x, int rows) {

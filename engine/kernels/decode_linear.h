@@ -43,7 +43,11 @@ struct MatrixShape {
   int in = 0;  // a multiple of 64
 };
 
-// A matrix W [out, in] bfloat16 for QkvFinish or ResidualFinish; out at most 64 a multiprocessor.
+// Whether the current device has room for such a product, with QkvFinish or with ResidualFinish.
+bool TakesPlain(MatrixShape shape);
+bool TakesResidual(MatrixShape shape);
+
+// A matrix W [out, in] bfloat16 for QkvFinish or ResidualFinish.
 LinearOperands MakeLinear(const __nv_bfloat16* w, MatrixShape shape, const __nv_bfloat16* x,
                           int rows);
 // The same for LogitsFinish, of any height.
@@ -69,8 +73,7 @@ struct QkvFinish {
   int kv_heads = 0;
 };
 
-// residual += y; x = residual * the next norm's weight, with its statistics. out: a multiple of 32,
-// and such that its tiles' heights are too (4096's are; a CHECK at the launch).
+// residual += y; x = residual * the next norm's weight, with its statistics.
 struct ResidualFinish {
   float* residual = nullptr;              // [rows, out]
   const __nv_bfloat16* weight = nullptr;  // [out]
