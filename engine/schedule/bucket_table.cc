@@ -24,7 +24,7 @@ int SmallestAtLeast(const std::vector<int>& sizes, int count) {
 
 std::vector<int> BucketTable::DefaultPrefillTokens() {
   std::vector<int> sizes = {64};
-  for (int tokens = 128; tokens <= 2048; tokens += 128) sizes.push_back(tokens);
+  for (int tokens = 128; tokens <= 1024; tokens += 128) sizes.push_back(tokens);
   return sizes;
 }
 

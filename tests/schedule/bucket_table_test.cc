@@ -18,15 +18,15 @@ TEST_CASE("A step is padded to the smallest size that holds it") {
   CHECK(table.PrefillTokens(65) == 128);
   CHECK(table.PrefillTokens(129) == 256);
   CHECK(table.PrefillTokens(257) == 384);
-  CHECK(table.PrefillTokens(1025) == 1152);
-  CHECK(table.PrefillTokens(1800) == 1920);
-  CHECK(table.PrefillTokens(2048) == 2048);
+  CHECK(table.PrefillTokens(897) == 1024);
+  CHECK(table.PrefillTokens(1024) == 1024);
 }
 
 TEST_CASE("A step beyond the largest size is not padded") {
   const BucketTable table;
   CHECK(table.DecodeRows(65) == 65);
-  CHECK(table.PrefillTokens(2049) == 2049);
+  CHECK(table.PrefillTokens(1025) == 1025);
+  CHECK(table.PrefillTokens(1800) == 1800);
   const BucketTable unpadded({}, {});
   CHECK(unpadded.DecodeRows(3) == 3);
   CHECK(unpadded.PrefillTokens(7) == 7);
