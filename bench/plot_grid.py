@@ -76,7 +76,7 @@ def main():
         draw(place, rows, title)
     for place in list(axes.flat)[len(panels) :]:
         place.axis("off")
-    figure.suptitle("\n".join(head), fontsize=8)
+    figure.suptitle("\n".join(head[:3]), fontsize=8)  # card, date, commit
     figure.tight_layout()
     figure.savefig(args.image, dpi=150)
 
