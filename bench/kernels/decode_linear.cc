@@ -38,7 +38,7 @@ struct Matrix {
   const char* name;
   MatrixShape shape;  // as stored: gate and up are two times 13696 rows
 };
-constexpr Matrix kQkv = {"qkv", {(kHeads + 2 * kKvHeads) * 128, kHidden}};
+constexpr Matrix kQkv = {"qkv", {(kHeads + 2 * kKvHeads) * kernels::kHeadSize, kHidden}};
 constexpr Matrix kDense = {"dense", {kHidden, kHidden}};
 constexpr Matrix kGateUp = {"h_to_4h", {2 * kFfn, kHidden}};
 constexpr Matrix kDown = {"4h_to_h", {kHidden, kFfn}};
@@ -75,9 +75,9 @@ Case QkvCase(int rows) {
     std::iota(places.begin(), places.end(), 0);
     kernels::QkvFinish finish;
     finish.bias = memory->Random(kQkv.shape.out);
-    finish.cos = finish.sin = memory->template Zeros<float>(rows * 32);
+    finish.cos = finish.sin = memory->template Zeros<float>(rows * kernels::kRotaryPairs);
     finish.positions = finish.cache_rows = memory->Copy(places);
-    finish.q = memory->template Zeros<bf16>(rows * kHeads * 128);
+    finish.q = memory->template Zeros<bf16>(rows * kHeads * kernels::kHeadSize);
     finish.keys = memory->template Zeros<bf16>(rows * kKvHeads * 128);
     finish.values = memory->template Zeros<bf16>(rows * kKvHeads * 128);
     finish.heads = kHeads;

@@ -72,8 +72,8 @@ Case RopeAndCacheCase() {
         kernels::RopeAndCache args;
         args.qkv = memory->Random(values);
         args.bias = memory->Random(kAllHeads * kernels::kHeadSize);
-        args.cos = memory->template Zeros<float>(kTokens * 32);
-        args.sin = memory->template Zeros<float>(kTokens * 32);
+        args.cos = memory->template Zeros<float>(kTokens * kernels::kRotaryPairs);
+        args.sin = memory->template Zeros<float>(kTokens * kernels::kRotaryPairs);
         args.positions = args.cache_rows = memory->Copy(places);
         args.keys = memory->template Zeros<bf16>(kKv);
         args.values = memory->template Zeros<bf16>(kKv);

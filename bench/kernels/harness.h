@@ -1,12 +1,14 @@
-// How glimpse-kernels times a kernel. An operator's file gives its cases:
+// How glimpse-kernels times a kernel. An operator's file gives its cases, in a function that
+// cases.h declares and main.cc lists:
 //
-//   std::vector<Case> SwigluCases() {                       // declared in cases.h, listed in
-//   main.cc
+//   std::vector<Case> SwigluCases() {
 //     auto memory = std::make_shared<DeviceMemory>();
-//     const double bytes = 3.0 * rows * ffn * sizeof(kernels::bf16);
+//     const double bytes = 3.0 * rows * ffn * sizeof(bf16);
 //     std::vector<kernels::Swiglu> turns(Turns(bytes));
-//     for (auto& args : turns) args = {memory->Random(rows * 2 * ffn), memory->Zeros<bf16>(...),
-//     rows, ffn}; return {{"swiglu", "4 x 13696", bytes, 0, memory, InTurn(turns)}};
+//     for (auto& args : turns) {
+//       args = {memory->Random(rows * 2 * ffn), memory->Zeros<bf16>(rows * ffn), rows, ffn};
+//     }
+//     return {{"swiglu", "4 x 13696", bytes, 0, memory, InTurn(turns)}};
 //   }
 #ifndef GLIMPSE_BENCH_KERNELS_HARNESS_H_
 #define GLIMPSE_BENCH_KERNELS_HARNESS_H_

@@ -17,7 +17,7 @@ constexpr int kKvHeads = 2;
 constexpr int kQkv = (kHeads + 2 * kKvHeads) * kernels::kHeadSize;
 constexpr int kPictureRows = 6401;
 constexpr int kVisionHeads = 16;
-constexpr int kVisionHeadSize = 112;
+constexpr int kVisionHeadSize = kernels::kVisionHeadSize;
 
 // `spans` prompts of `tokens` tokens each, from their beginning.
 Case PrefillCase(int spans, int tokens) {

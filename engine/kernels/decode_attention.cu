@@ -3,11 +3,13 @@
 //
 // Keys and values are read once and the arithmetic is next to nothing, so what counts is to have
 // enough copies in flight, early, on every SM alike: then the kernel behind fills its own buffers
-// on every SM while this one ends. So the keys of a (row, KV head) are split over as many blocks as
-// make one block an SM. Every warp streams tiles of 16 keys (a KV block) through a ring of its own,
-// begun before it waits for the kernel that makes q: all keys but the newest are old. The query
-// heads of a KV head are the 16 rows of the tensor core's product (those past the group are zero).
-// In the end the block's warps add their sums, and the splits exchange theirs through the
+// on every SM while this one ends. So the keys of a (row, KV head) are split over as many blocks
+// as make at most one block an SM. Each of a block's eight warps takes every eighth tile of 16 keys
+// (a KV block) of the split, through a slot of its own in shared memory: it asks for a tile as soon
+// as it is done with the last one, while the other seven warps' tiles are under way, and for the
+// first one before it waits for the kernel that makes q, since all keys but the newest are old. The
+// query heads of a KV head are the 16 rows of the tensor core's product (those past the group are
+// zero). In the end the block's warps add their sums, and the splits exchange theirs through the
 // workspace, where each finishes some of the heads. Everything is added in the sequence's order, so
 // the bits are the same each time.
 //
@@ -15,16 +17,26 @@
 // SMs. Clusters, whose blocks exchange sums without memory, were slower here: their blocks must
 // find room in one part of the chip at once, while the kernels before and behind hold half of each
 // SM.
-#include <algorithm>
+//
+// The wall: 1 KiB of keys and values a row and token (two KV heads), at the 3001 GB/s that a kernel
+// reaches that only reads. H100 80GB HBM3, 24 November 2026, launches one behind the other in a
+// graph, contexts of 1800 tokens:
+//   rows             1     4     8    16    32    64
+//   us             6.7   8.6  11.2  15.9  25.9  43.4
+//   of the wall    9 %  29 %  44 %  62 %  76 %  90 %
+// 4 rows of 128 tokens take 5.7 us, of 8192 tokens 17.1 us (66 %).
+#include <cmath>
+#include <cstdint>
 
-#include "engine/kernels/cuda_error.h"
 #include "engine/kernels/device/decode_tile.cuh"
 #include "engine/kernels/device/mbarrier.cuh"
+#include "engine/kernels/device/pack.cuh"
 #include "engine/kernels/device/pdl.cuh"
 #include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/device/tma.cuh"
 #include "engine/kernels/device/zero_exchange.cuh"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/launch.h"
 #include "engine/kernels/tensor_map.h"
 #include "preprocess/check.h"
 
@@ -33,100 +45,107 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kSlots = 1;  // of a warp: 64 KiB a block leave the next kernel's block its room
+// A warp's slot: keys, then values. 64 KiB a block leave the next kernel's block its room.
 constexpr int kSlotBytes = 2 * kHalfBytes;
 constexpr int kMaxSplits = 16;
-constexpr int kPartFloats = kMaxGroup * kHeadSize;
-constexpr int kPartStride = kPartFloats + 4 * kMaxGroup;
+// What a split leaves in the workspace: sums [16, 128], then totals [16] as (maximum, sum, 1, 1).
+constexpr int kSumFloats = kMaxGroup * kHeadSize;
+constexpr int kPartFloats = kSumFloats + 4 * kMaxGroup;
 
-static_assert(kPartFloats * sizeof(float) <= kSlots * kSlotBytes, "sums fit a warp's ring");
+static_assert(kSumFloats * sizeof(float) <= kSlotBytes, "a warp's sums fit its slot");
 
 struct Maps {
-  CUtensorMap keys, values;
+  CUtensorMap keys, values;  // [cache rows, kv_heads, 128] in boxes of a tile
 };
 
+// Tiles and q lie with the copy engine's swizzle (ChunkAddress).
 struct Shared {
-  unsigned char ring[kWarps][kSlots][kSlotBytes];              // at the end: each warp's sums
-  alignas(1024) unsigned char q[2][kMaxGroup][kRowBytes / 2];  // as the copy engine would leave it
-  float2 totals[kWarps][kMaxGroup];                            // (maximum, sum) of a head
-  uint64_t full[kWarps][kSlots];
+  uint8_t slots[kWarps][kSlotBytes];  // at the end: each warp's sums, float [16, 128] as SumAt
+  alignas(1024) uint8_t q[kHalfBytes];
+  float2 totals[kWarps][kMaxGroup];  // (maximum, sum of the probabilities) of a head
+  uint64_t full[kWarps];             // barriers: the warp's slot holds its next tile
 };
 
-// The tiles of one split.
+// The tiles of one split: a run of the sequence's.
 struct Share {
   int length;  // of the sequence, in keys
-  int active;  // splits that have tiles
+  int active;  // splits that have tiles: the first ones
   int first;   // tile
-  int tiles;
+  int tiles;   // 0 from split `active` on
 };
 
 __device__ __forceinline__ Share ShareOf(int length, int split, int splits) {
-  const int tiles = (length + kTile - 1) / kTile;
+  const int tiles = (length + kTileKeys - 1) / kTileKeys;
   const int run = (tiles + splits - 1) / splits;
   const int first = min(split * run, tiles);
   return {length, run == 0 ? 0 : (tiles + run - 1) / run, first, min(run, tiles - first)};
 }
 
-// Row of q, out and of the exchange that is this block's first.
+// The first of this block's heads, which are rows of 128 in q and out.
 __device__ __forceinline__ int64_t FirstHead(const DecodeAttention& args) {
   return (static_cast<int64_t>(blockIdx.z) * args.kv_heads + blockIdx.y) * args.group;
 }
 
+// The KV block that is a tile.
 __device__ __forceinline__ int BlockOf(const DecodeAttention& args, int tile) {
   return args.block_table[static_cast<int64_t>(blockIdx.z) * args.max_blocks + tile];
 }
 
-// By one lane: asks for a tile, with whatever lies behind the last key.
+// By one lane: asks for a tile, with whatever lies behind the sequence's last key.
 __device__ __forceinline__ void CopyTile(const DecodeAttention& args, const Maps& maps, int tile,
-                                         unsigned char* slot, uint64_t* full) {
-  const int row = BlockOf(args, tile) * kTile;
+                                         uint8_t* slot, uint64_t* full) {
+  const int row = BlockOf(args, tile) * kTileKeys;
   const int head = 2 * blockIdx.y;  // in halves
   ArriveAndExpect(full, kSlotBytes);
   CopyBox(slot, &maps.keys, full, kEvictFirst, 0, row, head);
   CopyBox(slot + kHalfBytes, &maps.values, full, kEvictFirst, 0, row, head);
 }
 
-// The newest row as a warp holds it: 16 bytes a lane, keys then values.
+// The newest token's key and value as a warp holds them: 16 bytes a lane, the key first. It is what
+// the kernel before this one wrote, so the tile that was copied ahead may not have it.
 __device__ __forceinline__ uint4 LoadNewest(const DecodeAttention& args, int length) {
   const int lane = threadIdx.x % kWarp;
   const int newest = length - 1;
-  const int64_t row = static_cast<int64_t>(BlockOf(args, newest / kTile)) * kTile + newest % kTile;
+  const int64_t row =
+      static_cast<int64_t>(BlockOf(args, newest / kTileKeys)) * kTileKeys + newest % kTileKeys;
   const bf16* from =
       (lane < 16 ? args.keys : args.values) + (row * args.kv_heads + blockIdx.y) * kHeadSize;
   return __ldcg(reinterpret_cast<const uint4*>(from) + lane % 16);
 }
 
-// Puts the newest row in its place in the last tile, and zero values behind it: what lies there may
-// be NaN.
+// Puts the newest token in its place in the last tile, and zero values behind it: what lies there
+// may be NaN, which weight 0 does not make harmless.
 __device__ __forceinline__ void PatchTail(uint32_t slot, int length, uint4 newest) {
   const int lane = threadIdx.x % kWarp;
-  const int row = (length - 1) % kTile;
-  StoreShared(At(lane < 16 ? slot : slot + kHalfBytes, row, lane % 16), newest);
+  const int row = (length - 1) % kTileKeys;
+  const uint32_t values = slot + kHalfBytes;
+  StoreShared(ChunkAddress(lane < 16 ? slot : values, row, lane % 16), newest);
   if (lane >= 16) {
-    for (int i = row + 1; i < kTile; ++i) StoreShared(At(slot + kHalfBytes, i, lane % 16), uint4{});
+    for (int i = row + 1; i < kTileKeys; ++i) {
+      StoreShared(ChunkAddress(values, i, lane % 16), uint4{});
+    }
   }
-  __syncwarp();
+  __syncwarp();  // the tile is whole
 }
 
-// Puts q of the 16 heads into shared memory.
+// Puts q of the group's heads into shared memory, zeros for the others.
 __device__ __forceinline__ void LoadQ(const DecodeAttention& args, uint32_t to) {
   const auto* from = reinterpret_cast<const uint4*>(args.q + FirstHead(args) * kHeadSize);
 #pragma unroll
   for (int i = threadIdx.x; i < kMaxGroup * 16; i += kThreads) {
-    StoreShared(At(to, i / 16, i % 16), i / 16 < args.group ? __ldcg(from + i) : uint4{});
+    StoreShared(ChunkAddress(to, i / 16, i % 16), i / 16 < args.group ? __ldcg(from + i) : uint4{});
   }
   __syncthreads();  // q is there
 }
 
-// Where split `split` of this block's (row, KV head) leaves its sums: [16, 128], then totals as
-// (maximum, sum, 1, 1).
+// Where split `split` of this block's (row, KV head) leaves its part.
 __device__ __forceinline__ float* PartOf(const DecodeAttention& args, int split) {
   const int64_t pair = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
-  return static_cast<float*>(args.workspace) + (pair * gridDim.x + split) * kPartStride;
+  return static_cast<float*>(args.workspace) + (pair * gridDim.x + split) * kPartFloats;
 }
 
-__device__ __forceinline__ void Write(bf16* out, float4 x, float scale) {
-  const uint2 bits = {ToBf16(x.x * scale, x.y * scale), ToBf16(x.z * scale, x.w * scale)};
+__device__ __forceinline__ void StoreScaled(bf16* out, float4 x, float scale) {
+  const uint2 bits = {PackBf16(x.x * scale, x.y * scale), PackBf16(x.z * scale, x.w * scale)};
   *reinterpret_cast<uint2*>(out) = bits;
 }
 
@@ -137,8 +156,8 @@ __device__ __forceinline__ void AddScaled(float4& sum, float4 x, float factor) {
   sum.w += x.w * factor;
 }
 
-// Adds the warps' sums; writes them if no other split has any, else leaves them to the splits that
-// finish the heads. A warp takes a head at a time, a lane four channels.
+// Adds the warps' sums: to `out` if no other split has any, else as this split's part for those
+// that finish the heads. A warp takes a head at a time, a lane four channels.
 __device__ __forceinline__ void AddWarps(const DecodeAttention& args, const Shared& shared,
                                          bool alone) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -150,27 +169,28 @@ __device__ __forceinline__ void AddWarps(const DecodeAttention& args, const Shar
     for (int i = 0; i < kWarps; ++i) high = fmaxf(high, shared.totals[i][head].x);
 #pragma unroll
     for (int i = 0; i < kWarps; ++i) {
-      const auto* sums = reinterpret_cast<const float*>(shared.ring[i]) + SumAt(head, 4 * lane);
+      const auto* sums = reinterpret_cast<const float*>(shared.slots[i]) + SumAt(head, 4 * lane);
       const float factor = exp2f(shared.totals[i][head].x - high);
       total += factor * shared.totals[i][head].y;
       AddScaled(sum, *reinterpret_cast<const float4*>(sums), factor);
     }
     if (alone) {
-      Write(args.out + (FirstHead(args) + head) * kHeadSize + 4 * lane, sum, 1 / total);
+      StoreScaled(args.out + (FirstHead(args) + head) * kHeadSize + 4 * lane, sum, 1 / total);
       continue;
     }
     Put(part + head * kHeadSize + 4 * lane, sum);
-    if (lane == 0) Put(part + kPartFloats + 4 * head, {high, total, 1, 1});
+    if (lane == 0) Put(part + kSumFloats + 4 * head, {high, total, 1, 1});
   }
 }
 
-// Finishes this split's share of the heads from what all `active` splits left.
+// Finishes this split's share of the heads from the parts of all `active` splits, which it waits
+// for and clears. With none, a padding row, the result is zero.
 __device__ __forceinline__ void AddSplits(const DecodeAttention& args, int active) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int own = (kMaxGroup + gridDim.x - 1) / gridDim.x;
+  const int own = (kMaxGroup + gridDim.x - 1) / gridDim.x;  // heads
   const int first = own * blockIdx.x;
   for (int head = first + warp; head < min(first + own, args.group); head += kWarps) {
-    float* totals = PartOf(args, min(lane, active - 1)) + kPartFloats + 4 * head;
+    float* totals = PartOf(args, min(lane, active - 1)) + kSumFloats + 4 * head;
     float4 total = {-INFINITY, 0, 0, 0};
     if (lane < active) {
       do total = Peek(totals);
@@ -180,36 +200,36 @@ __device__ __forceinline__ void AddSplits(const DecodeAttention& args, int activ
     const float high = WarpMax(total.x);
     const float factor = exp2f(total.x - high);
     float4 parts[kMaxSplits], sum = {};
-    Take(PartOf(args, 0) + head * kHeadSize + 4 * lane, kPartStride, active, parts);
+    Take(PartOf(args, 0) + head * kHeadSize + 4 * lane, kPartFloats, active, parts);
 #pragma unroll
     for (int i = 0; i < kMaxSplits; ++i) {
       if (i < active) AddScaled(sum, parts[i], __shfl_sync(kAllLanes, factor, i));
     }
     const float scale = active == 0 ? 0 : 1 / WarpSum(factor * total.y);
-    Write(args.out + (FirstHead(args) + head) * kHeadSize + 4 * lane, sum, scale);
+    StoreScaled(args.out + (FirstHead(args) + head) * kHeadSize + 4 * lane, sum, scale);
   }
 }
 
 __global__ void __launch_bounds__(kThreads, 2)
     DecodeAttentionKernel(const DecodeAttention args, const __grid_constant__ Maps maps) {
-  extern __shared__ __align__(1024) unsigned char memory[];
+  extern __shared__ __align__(1024) uint8_t memory[];
   LetNextKernelStart();
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const Share share = ShareOf(args.lengths[blockIdx.z], blockIdx.x, gridDim.x);
-  auto copy = [&](int tile, int slot) {
-    CopyTile(args, maps, share.first + tile, shared.ring[warp][slot], &shared.full[warp][slot]);
+  const auto copy = [&](int tile) {
+    CopyTile(args, maps, share.first + tile, shared.slots[warp], &shared.full[warp]);
   };
   if (lane == 0) {
-    for (uint64_t& full : shared.full[warp]) InitBarrier(&full, 1);
+    InitBarrier(&shared.full[warp], 1);
     FenceBarrierInit();
-    for (int i = 0; i < kSlots && warp + i * kWarps < share.tiles; ++i) copy(warp + i * kWarps, i);
+    if (warp < share.tiles) copy(warp);
   }
-  __syncwarp();  // the warp's barriers are there
+  __syncwarp();  // the warp's barrier is there
   WaitForKernelBefore();
 
   // The sequence's last tile belongs to one warp of one block.
-  const int tail = (share.length - 1) / kTile - share.first;
+  const int tail = (share.length - 1) / kTileKeys - share.first;
   const bool has_tail = tail == share.tiles - 1 && share.tiles > 0 && tail % kWarps == warp;
   uint4 newest = {};
   if (has_tail) newest = LoadNewest(args, share.length);
@@ -217,22 +237,20 @@ __global__ void __launch_bounds__(kThreads, 2)
   LoadQ(args, q);
 
   Sums sums;
-  uint32_t slot = 0, parity = 0;
-  for (int tile = warp; tile < share.tiles; tile += kWarps) {
-    const uint32_t keys = SharedAddress(shared.ring[warp][slot]);
-    Wait(&shared.full[warp][slot], parity);
+  uint32_t parity = 0;
+  for (int tile = warp; tile < share.tiles; tile += kWarps, parity ^= 1) {
+    const uint32_t keys = SharedAddress(shared.slots[warp]);
+    Wait(&shared.full[warp], parity);
     if (has_tail && tile == tail) PatchTail(keys, share.length, newest);
     float scores[2][4] = {};
-    Score(q, keys, share.length - (share.first + tile) * kTile, scores);
+    Score(q, keys, share.length - (share.first + tile) * kTileKeys, scores);
     sums.Raise(scores);
     sums.Add(scores, keys + kHalfBytes);
     __syncwarp();  // the slot is free
-    const int next = tile + kSlots * kWarps;
-    if (lane == 0 && next < share.tiles) copy(next, slot);
-    if (++slot == kSlots) slot = 0, parity ^= 1;
+    if (lane == 0 && tile + kWarps < share.tiles) copy(tile + kWarps);
   }
   if (share.tiles > 0) {
-    sums.Store(reinterpret_cast<float*>(shared.ring[warp]), shared.totals[warp]);
+    sums.Store(reinterpret_cast<float*>(shared.slots[warp]), shared.totals[warp]);
     __syncthreads();  // all warps' sums are there
     AddWarps(args, shared, share.active == 1);
   }
@@ -245,21 +263,12 @@ CUtensorMap MapOf(const bf16* cache, int kv_heads) {
   constexpr uint64_t kAnyRows = uint64_t{1} << 31;
   const uint64_t heads = static_cast<uint64_t>(kv_heads);
   return MakeTensorMap(cache, {.sizes = {64, kAnyRows, 2 * heads},
-                               .strides_bytes = {heads * kRowBytes, kRowBytes / 2},
-                               .box = {64, kTile, 2}});
+                               .strides_bytes = {heads * kHeadBytes, kHeadBytes / 2},
+                               .box = {64, kTileKeys, 2}});
 }
 
-int NumMultiprocessors() {
-  static const int count = [] {
-    int device = 0, multiprocessors = 0;
-    CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
-    CheckCuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-              "cudaDeviceGetAttribute");
-    return multiprocessors;
-  }();
-  return count;
-}
-
+// The most, of 16, 8, 4, 2 and 1, that leave an SM to each block: blocks of split rows wait for one
+// another, so all of them must find room together. Rows that are not split may be any number.
 int SplitsOf(int pairs) {
   int splits = kMaxSplits;
   while (splits > 1 && splits * pairs > NumMultiprocessors()) splits /= 2;
@@ -269,7 +278,8 @@ int SplitsOf(int pairs) {
 }  // namespace
 
 int64_t DecodeAttentionWorkspaceBytes() {
-  return int64_t{NumMultiprocessors()} * kPartStride * static_cast<int64_t>(sizeof(float));
+  // Split blocks number at most one an SM, and only they leave parts.
+  return int64_t{NumMultiprocessors()} * kPartFloats * static_cast<int64_t>(sizeof(float));
 }
 
 void Launch(const DecodeAttention& args, cudaStream_t stream) {
@@ -279,9 +289,7 @@ void Launch(const DecodeAttention& args, cudaStream_t stream) {
                     static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(args.rows));
   shape.block = kThreads;
   shape.shared_bytes = sizeof(Shared);
-  CheckCuda(cudaFuncSetAttribute(DecodeAttentionKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shape.shared_bytes)),
-            "DecodeAttention's shared memory");
+  AllowSharedMemory(DecodeAttentionKernel, shape.shared_bytes);
   const Maps maps = {MapOf(args.keys, args.kv_heads), MapOf(args.values, args.kv_heads)};
   LaunchInChain(&DecodeAttentionKernel, shape, stream, args, maps);
 }

@@ -1,10 +1,20 @@
-// Every kernel's launcher. They take device pointers, sizes and a stream, allocate nothing, wait
-// for nothing and throw CudaError if a launch is refused; sizes that a kernel can't take are a
-// CHECK. For Hopper (sm_90a) and bfloat16. All pointers are 16-byte aligned and all matrices
-// row-major.
+// Every kernel's launcher but the decode products' (decode_linear.h). A launcher takes device
+// pointers, sizes and a stream, allocates nothing, waits for nothing and may be called while a
+// graph is captured; by any thread, on the one device that the process works on. It throws
+// CudaError if the launch is refused; sizes that its kernel can't take are a CHECK. No work (no
+// rows, tokens or pictures) is no launch, but for DecodeAttention and StartRows, which want a row
+// at least.
 //
-// The kernels of a decode step are joined by programmatic dependent launch: each may start while
-// the one before it in the stream still runs, and waits for that one's results itself.
+// For Hopper (sm_90a) and bfloat16. Pointers are 16-byte aligned, matrices row-major. The
+// arrays belong to the caller and stay until the kernel has run, or for as long as a graph holds
+// it. Outputs overlap nothing else; what a kernel changes in place is said there. Launches on
+// several streams may run side by side if they share no array that one of them writes, workspaces
+// included, and if at most one of them is a DecodeAttention.
+//
+// Most kernels are joined to a chain by programmatic dependent launch: each may start while those
+// before it in the stream still run, and waits for their results itself. Only what is called
+// "read ahead" is read before that wait: it must be complete when the chain's first kernel starts,
+// because a copy or an earlier graph wrote it, and no kernel of the chain may write it.
 #ifndef GLIMPSE_ENGINE_KERNELS_KERNELS_H_
 #define GLIMPSE_ENGINE_KERNELS_KERNELS_H_
 
@@ -18,24 +28,31 @@ namespace glimpse::kernels {
 using bf16 = __nv_bfloat16;
 
 constexpr int kHeadSize = 128;        // channels of a head of the language model
-constexpr int kVisionHeadSize = 112;  // of the vision tower's attention kernel
+constexpr int kRotaryPairs = 32;      // of its channels that rope turns: (0, 1) to (62, 63)
+constexpr int kVisionHeadSize = 112;  // channels of a head that VisionAttention takes
 constexpr int kMaxNormWidth = 8192;   // channels of a row that the norms take
 constexpr int kKvBlockRows = 16;      // cache rows of a KV block
 constexpr int kMaxGroup = 16;         // query heads that share a KV head, at most
 
 // ---- Decode -------------------------------------------------------------------------------
 
-// Attention of one new token a row over its sequence's cached keys and values, split over the
-// sequence. The newest row of the cache was written by the kernel before this one.
+// Attention of one new token a row over its sequence's cached keys and values, the newest included,
+// which the kernel before this one may have written. block_table, lengths and all older keys and
+// values are read ahead. A row's bits depend on that row, and on `rows` through the split, alone.
+//
+// Split rule: each (row, KV head) is split over 16, 8, 4, 2 or 1 blocks, the most that leave a
+// multiprocessor to each block. The blocks of a split row wait for one another through the
+// workspace, which works as they never outnumber the multiprocessors, so that all find room: hence
+// one launch at a time, whatever the stream. The workspace is zero before and after each launch.
 struct DecodeAttention {
   const bf16* q = nullptr;               // [rows, kv_heads * group, 128], rope applied
-  const bf16* keys = nullptr;            // [cache rows, kv_heads, 128]
+  const bf16* keys = nullptr;            // [cache rows, kv_heads, 128]; fewer than 2^31 rows
   const bf16* values = nullptr;          // the same
   const int32_t* block_table = nullptr;  // [rows, max_blocks] KV blocks in order
-  const int32_t* lengths = nullptr;      // [rows] cached tokens with the newest; 0: padding row,
-                                         // whose output is zero
+  const int32_t* lengths = nullptr;      // [rows] cached tokens with the newest, at most
+                                         // max_blocks * 16; 0: padding row, whose output is zero
   bf16* out = nullptr;                   // [rows, kv_heads * group, 128]
-  void* workspace = nullptr;             // DecodeAttentionWorkspaceBytes(); zeroed once
+  void* workspace = nullptr;             // [DecodeAttentionWorkspaceBytes()]; zeroed once
   int rows = 0;
   int kv_heads = 0;
   int group = 0;  // 1..16
@@ -44,7 +61,8 @@ struct DecodeAttention {
 int64_t DecodeAttentionWorkspaceBytes();  // on the current device, for any sizes
 void Launch(const DecodeAttention& args, cudaStream_t stream);
 
-// How a row samples; padding rows have slot -1 and are left out.
+// How a row samples; padding rows have slot -1 and are left out. The slots of a launch's other rows
+// differ.
 struct SampleRow {
   int32_t slot = -1;
   int32_t top_k = 0;      // 0: off
@@ -61,12 +79,13 @@ struct SampleResult {
   int32_t is_finite = 0;  // 0: the logits hold a NaN or an infinity; id is 0 then
 };
 // Chooses a token a row: repetition penalty, temperature, top_k, top_p, one draw, as
-// engine/sampler.h says.
+// engine/sampler.h says. The slot then has seen it. A row's answer depends on nothing but that row.
 struct Sample {
   const float* logits = nullptr;      // [rows, vocabulary]
   const SampleRow* params = nullptr;  // [rows]
-  uint32_t* seen = nullptr;        // [slots, SeenWords(vocabulary)] bit per id: in prompt or answer
-  int32_t* last_tokens = nullptr;  // [slots] takes the chosen id
+  uint32_t* seen = nullptr;  // [slots, SeenWords(vocabulary)] bit per id: in prompt or answer;
+                             // takes the chosen id
+  int32_t* last_tokens = nullptr;   // [slots] takes the chosen id
   SampleResult* results = nullptr;  // [rows]; those left out or without samples are not written
   int rows = 0;
   int vocabulary = 0;  // 1..360448
@@ -74,9 +93,9 @@ struct Sample {
 constexpr int SeenWords(int vocabulary) { return (vocabulary + 31) / 32; }
 void Launch(const Sample& args, cudaStream_t stream);
 
-// A new sequence takes `slot`: forgets what the last one saw and notes the ids of its prompt.
+// A new sequence takes a slot: forgets what the last one saw and notes the ids of its prompt.
 struct StartSlot {
-  const int32_t* prompt = nullptr;  // [count]
+  const int32_t* prompt = nullptr;  // [count]; ids outside the vocabulary are left out
   int count = 0;
   uint32_t* seen = nullptr;  // of the slot: [SeenWords(vocabulary)]
   int vocabulary = 0;
@@ -94,8 +113,8 @@ struct TopLogprobs {
 };
 void Launch(const TopLogprobs& args, cudaStream_t stream);
 
-// A decode step's beginning, and a prefill step's end: rows of a table as what the products read.
-// Takes rows [0, rows) of `residual`, `x` and `sum_squares` (decode_linear.h).
+// A decode step's beginning, and a prefill step's end: rows of a table as what the decode products
+// read (decode_linear.h), residual = table[index] and x = residual * weight with its statistics.
 struct StartRows {
   const bf16* table = nullptr;           // [.., hidden]: embeddings, or the last layer's output
   const int32_t* indices = nullptr;      // [rows] of the table; kFromSlot: last_tokens[slot]
@@ -136,8 +155,8 @@ struct RmsNorm {
 };
 void Launch(const RmsNorm& args, cudaStream_t stream);
 
-// Adds the bias to q, k and v; turns the pairs (2i, 2i + 1) of the first 64 channels of each q and
-// k head by positions[token]; leaves q where it is and writes k and v to the cache.
+// In place: adds the bias to q, k and v; turns the pairs (2i, 2i + 1) of the first 64 channels of
+// each q and k head by positions[token]; leaves q where it is and writes k and v to the cache.
 struct RopeAndCache {
   bf16* qkv = nullptr;                  // [tokens, (heads + 2 kv_heads) * 128]
   const bf16* bias = nullptr;           // [(heads + 2 kv_heads) * 128]; null: none
@@ -157,13 +176,16 @@ void Launch(const RopeAndCache& args, cudaStream_t stream);
 struct Swiglu {
   const bf16* x = nullptr;  // [rows, 2 ffn]
   bf16* out = nullptr;      // [rows, ffn]
-  int rows = 0;
-  int ffn = 0;  // a multiple of 8
+  int rows = 0;             // at most 65535
+  int ffn = 0;              // a multiple of 8
 };
 void Launch(const Swiglu& args, cudaStream_t stream);
 
 // Causal attention of packed spans of tokens over the cache, which holds their own keys and values
-// already. A span's token i looks at the cache's tokens 0 .. kv_length - span's tokens + i.
+// already. A span's token i looks at the cache's tokens 0 .. kv_length - span's tokens + i. All
+// lengths are read on the device: a captured launch serves every batch that has room in it. Blocks
+// wait for others, but only for some that started before them, so it needs no room on the card to
+// itself. The workspace is for one launch at a time; its flags are zero before and after each.
 struct PrefillAttention {
   const bf16* q = nullptr;       // [tokens, q_stride]; heads * 128 of a row are read
   int64_t q_stride = 0;          // elements from token to token; a multiple of 8
@@ -177,31 +199,32 @@ struct PrefillAttention {
       nullptr;          // [spans] cached tokens with the span's own; spans of no token are allowed
   bf16* out = nullptr;  // [tokens, heads * 128]; rows behind the last span are not written
   int num_tokens = 0;   // room of q and out; the spans may end before it
-  int num_spans = 0;
-  int heads = 0;
+  int num_spans = 0;    // at most 256
+  int heads = 0;        // kv_heads times 1, 2, 4, 8 or 16
   int kv_heads = 0;
   int max_blocks = 0;
-  void* workspace = nullptr;  // PrefillAttentionWorkspaceBytes(); zeroed once; one launch at a time
+  void* workspace = nullptr;  // [PrefillAttentionWorkspaceBytes()]; zeroed once
 };
 int64_t PrefillAttentionWorkspaceBytes();
 void Launch(const PrefillAttention& args, cudaStream_t stream);
 
 // ---- Vision -------------------------------------------------------------------------------
 
-// Full attention within each picture, scale 1 / sqrt(head_size).
+// Full attention within each picture, scale 1 / sqrt(head_size). Blocks and workspace as
+// PrefillAttention's.
 struct VisionAttention {
   const bf16* qkv = nullptr;  // [pictures * rows, 3, heads, head_size]
   bf16* out = nullptr;        // [pictures * rows, heads, head_size]
   int pictures = 0;
   int rows = 0;  // of one picture
   int heads = 0;
-  int head_size = 0;          // 112 (others go through the library)
-  void* workspace = nullptr;  // VisionAttentionWorkspaceBytes(); zeroed once; one launch at a time
+  int head_size = 0;          // kVisionHeadSize
+  void* workspace = nullptr;  // [VisionAttentionWorkspaceBytes()]; zeroed once
 };
 int64_t VisionAttentionWorkspaceBytes();
 void Launch(const VisionAttention& args, cudaStream_t stream);
 
-// x += layer_norm(y): the vision layers' norms stand behind what they belong to.
+// x += layer_norm(y), in place: the vision layers' norms stand behind what they belong to.
 struct AddLayerNorm {
   bf16* x = nullptr;             // [rows, width]
   const bf16* y = nullptr;       // [rows, width]
@@ -218,8 +241,8 @@ struct Patches {
   const uint8_t* pixels = nullptr;  // [pictures, size, size, 3] RGB
   bf16* out = nullptr;              // [pictures * (size / patch)^2, 3 * patch * patch]
   int pictures = 0;
-  int size = 0;
-  int patch = 0;  // pixels a side; even
+  int size = 0;   // pixels a side, of a picture
+  int patch = 0;  // of a patch; even, and divides size
 };
 void Launch(const Patches& args, cudaStream_t stream);
 

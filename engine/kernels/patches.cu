@@ -5,11 +5,12 @@
 // pixels side by side, six bytes that its neighbours' six follow, and writes a pair to each of the
 // three channels.
 //
-// Wall: 11.3 MB for a picture of 1120 x 1120; 8.5 us, 1328 GB/s, 44 % of 3000 GB/s (H100, launches
-// one behind the other, 24 Nov 2026). Little to move, and in runs of 28 bytes; it is 1 / 15000 of
-// the tower.
+// The wall: 11.3 MB for a picture of 1120 x 1120: 10.7 us, 1057 GB/s, 35 % of the 3001 GB/s that a
+// kernel reaches that only reads (H100 80GB HBM3, 24 November 2026, launches one behind the other
+// in a graph). Little to move, in runs of 28 bytes; it is less than a ten-thousandth of the tower.
 #include "engine/kernels/device/pdl.cuh"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/launch.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {

@@ -1,5 +1,5 @@
-// Causal attention of packed spans of tokens over a paged cache: out = softmax(q k^T / sqrt(128))
-// v.
+// Causal attention of packed spans of tokens over a paged cache, a query head at a time:
+//   out = softmax(q k^T / sqrt(128)) v,  q and out [tokens, 128], k and v [kv_length, 128]
 //
 // device/flash_attention.cuh computes; this file says what. A tile of 128 queries is 128 / group
 // tokens of one span with all the query heads of one KV head, so that even a short span fills tiles
@@ -8,17 +8,21 @@
 // none, so a captured launch serves every batch that has room in it: each block sums up the spans'
 // key tiles and takes an equal range of the total (device/flash_partials.cuh).
 //
-// The wall: 4 x 32 heads x 128 operations for each key that a token looks at, at 774 TFLOP/s.
-// Measured on one H100 80GB HBM3 on 24 November 2026, in a graph of 40: 1800 tokens 0.078 ms
-// (339 TFLOP/s, 44 %; cuDNN 0.0756, flash-attention 2 0.155), 4 x 1800 tokens 0.27 ms (390, 50 %),
-// the last 2048 of 8192 tokens 0.49 ms (490, 63 %), 64 tokens 0.0075 ms. What is lost is the
-// beginning and end of each tile of queries, where nothing overlaps, and the masked half of its
-// last keys.
+// The wall: 4 x 32 heads x 128 operations for each key that a token looks at, at the 781 TFLOP/s
+// that the library's product of 8192 cubed reaches; with short spans, the bytes of q, keys, values
+// and out at 3001 GB/s. H100 80GB HBM3, 24 November 2026, launches one behind the other in a graph,
+// spans from their beginning:
+//   spans x tokens   1 x 512   4 x 512   1 x 1800
+//   us                  16.7      37.0       77.5
+//   TFLOP/s              129       232        343
+//   of the wall         18 %      32 %       44 %
+// What is lost is the beginning and end of each tile of queries, where nothing overlaps, and the
+// masked half of its last keys.
 #include <cmath>
 
-#include "engine/kernels/cuda_error.h"
 #include "engine/kernels/device/flash_attention.cuh"
 #include "engine/kernels/device/prefill_parts.cuh"
+#include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/device/tma.cuh"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/tensor_map.h"
@@ -42,7 +46,7 @@ struct Prefill {
     CUtensorMap value_rows;  // the same in boxes of [1, 64]
     PrefillSpans spans;
     const int32_t* block_table;
-    __nv_bfloat16* out;
+    bf16* out;
     void* workspace;
     int cache_rows, max_blocks;
     float scale_log2;
@@ -57,7 +61,7 @@ struct Prefill {
   };
 
   __device__ static void Prepare(const Params& params, Scratch& scratch) {
-    if (threadIdx.x >= 32) return;
+    if (threadIdx.x >= kWarp) return;
     if (threadIdx.x == 0) {
       PrefetchMap(&params.queries);
       PrefetchMap(&params.keys);
@@ -92,7 +96,7 @@ struct Prefill {
       next_row = BlockRow(tile + 1);
 #pragma unroll
       for (int block = 0; block < kTileBlocks; ++block) {
-        const int row = __shfl_sync(~0u, rows, block);
+        const int row = __shfl_sync(kAllLanes, rows, block);
         if (lane == 0) {
           CopyBlock(&params.keys, shared.keys[stage], block * kKvBlockRows,
                     &shared.keys_full[stage], row);
@@ -108,14 +112,14 @@ struct Prefill {
       const int torn = last_rows == 0 ? -1 : part.kv_length / kKvBlockRows - tile * kTileBlocks;
 #pragma unroll
       for (int block = 0; block < kTileBlocks; ++block) {
-        const int row = __shfl_sync(~0u, rows, block);
+        const int row = __shfl_sync(kAllLanes, rows, block);
         if (lane == 0 && block != torn) {
           CopyBlock(&params.values, shared.values[stage], block * kKvBlockRows,
                     &shared.values_full[stage], row);
         }
       }
       if (torn < 0 || torn >= kTileBlocks) return;
-      const int row = __shfl_sync(~0u, rows, torn);
+      const int row = __shfl_sync(kAllLanes, rows, torn);
       if (lane >= kKvBlockRows) return;
       CopyBlock(&params.value_rows, shared.values[stage], torn * kKvBlockRows + lane,
                 &shared.values_full[stage], lane < last_rows ? row + lane : params.cache_rows);
@@ -129,11 +133,10 @@ struct Prefill {
     }
 
     // A box of the cache from `row` on, both halves, to row `to_row` of the tile.
-    __device__ void CopyBlock(const CUtensorMap* map,
-                              __nv_bfloat16 (&tile)[2][kKeys * kSwizzleColumns], int to_row,
-                              uint64_t* barrier, int row) const {
+    __device__ void CopyBlock(const CUtensorMap* map, bf16 (&tile)[2][kKeys * kSwizzleColumns],
+                              int to_row, uint64_t* barrier, int row) const {
       const int column = part.kv_head * kHeadSize;
-      __nv_bfloat16* const to = tile[0] + to_row * kSwizzleColumns;
+      bf16* const to = tile[0] + to_row * kSwizzleColumns;
       CopyBox(to, map, barrier, kEvictLast, column, row);
       CopyBox(to + kKeys * kSwizzleColumns, map, barrier, kEvictLast, column + kSwizzleColumns,
               row);
@@ -144,7 +147,7 @@ struct Prefill {
     return part.visible + (row >> params.spans.group_shift);
   }
 
-  __device__ static __nv_bfloat16* Output(const Params& params, const Part& part, int row) {
+  __device__ static bf16* Output(const Params& params, const Part& part, int row) {
     const int token = part.token + (row >> params.spans.group_shift);
     if (token >= part.token_end) return nullptr;
     const int kv_head_of_token = token * params.spans.kv_heads + part.kv_head;

@@ -3,13 +3,14 @@
 // A block a row and a thread a pack, which stays in registers between the sum and the product: x is
 // read once. More packs a thread were slower, since nothing but other blocks hides a row's barrier.
 //
-// Wall: 33.6 MB for 2048 rows of 4096; 13.9 us, 2411 GB/s, 80 % of 3000 GB/s (H100, launches one
-// behind the other, 24 Nov 2026). A copy of that size by the driver makes 86 %: filling and
-// draining the card takes the rest.
+// The wall: 33.6 MB for 2048 rows of 4096: 14.4 us, 2329 GB/s, 78 % of the 3001 GB/s that a kernel
+// reaches that only reads (H100 80GB HBM3, 24 November 2026, launches one behind the other in a
+// graph).
 #include "engine/kernels/device/pack.cuh"
 #include "engine/kernels/device/pdl.cuh"
 #include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/launch.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {

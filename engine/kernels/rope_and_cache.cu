@@ -4,19 +4,19 @@
 //
 // A thread a pack, a block twelve heads of a token; the first eight packs of a head are turned.
 //
-// Wall: 37.7 MB for 2048 tokens of 36 heads; 15.4 us, 2447 GB/s, 82 % of 3000 GB/s (H100, launches
-// one behind the other, 24 Nov 2026). A copy of that size by the driver makes 86 %: filling and
-// draining the card takes the rest.
+// The wall: 37.7 MB for 2048 tokens of 36 heads: 16.5 us, 2281 GB/s, 76 % of the 3001 GB/s that a
+// kernel reaches that only reads (H100 80GB HBM3, 24 November 2026, launches one behind the other
+// in a graph).
 #include "engine/kernels/device/pack.cuh"
 #include "engine/kernels/device/pdl.cuh"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/launch.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {
 namespace {
 
 constexpr int kHeadPacks = kHeadSize / kPack;  // 16
-constexpr int kPairs = 32;                     // that are turned
 constexpr int kPackPairs = kPack / 2;
 constexpr int kBlockHeads = 12;
 constexpr int kThreads = kBlockHeads * kHeadPacks;
@@ -60,8 +60,9 @@ __global__ void __launch_bounds__(kThreads) RopeAndCacheKernel(RopeAndCache args
   float values[kPack];
   Unpack(LoadPack(qkv, head * kHeadPacks + place), values);
   if (args.bias != nullptr) AddBias(args.bias + head * kHeadSize, place, values);
-  if (head < args.heads + args.kv_heads && place * kPackPairs < kPairs) {
-    const int64_t at = static_cast<int64_t>(args.positions[token]) * kPairs + place * kPackPairs;
+  if (head < args.heads + args.kv_heads && place * kPackPairs < kRotaryPairs) {
+    const int64_t at =
+        static_cast<int64_t>(args.positions[token]) * kRotaryPairs + place * kPackPairs;
     Turn(*reinterpret_cast<const float4*>(args.cos + at),
          *reinterpret_cast<const float4*>(args.sin + at), values);
   }

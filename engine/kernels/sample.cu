@@ -1,6 +1,6 @@
-// A token a row: repetition penalty over the slot's seen ids, temperature, top_k (ties with the
-// k-th stay), top_p (an id stays while those before it have not reached it), one draw;
-// engine/sampler.h is the same on the CPU.
+// results [rows] of logits [rows, vocabulary]. A token a row: repetition penalty over the slot's
+// seen ids, temperature, top_k (ties with the k-th stay), top_p (an id stays while those before it
+// have not reached it), one draw; engine/sampler.h is the same on the CPU.
 //
 // A cluster of eight blocks a row, each an eighth of the ids, so that the row stays in shared
 // memory through all passes and four rows already keep 32 SMs busy. The pass that loads it finds
@@ -8,18 +8,30 @@
 // after it. The rest is a search each for the end of top_k, the end of top_p and the draw
 // (token_search.cuh).
 //
-// The wall is the cluster's barriers and the instructions a token, not the 2.4 MB of four rows,
-// which the head's product leaves in the L2 cache. Median of launches one behind the other in a
-// graph, logits of deviation 3, 151552 ids, H100, 24 Nov 2026:
-//   microseconds at 4 / 16 / 64 rows: greedy 5.1 / 7.5 / 19.8; temperature 0.8 and top_p 0.8
-//   18.7 / 25.6 / 70; with top_k 50 too 21.6 / 28.5 / 80. All logits equal, the worst case: 158 at
-//   4 rows and top_p, because all ids add to the same bin.
+// The wall: the logits once, 0.6 MB a row, which the head's product leaves in the L2 cache; what
+// takes the time is the cluster's barriers and the instructions a token. H100 80GB HBM3, 24
+// November 2026, launches one behind the other in a graph, 151552 ids, logits of deviation 3 (flat:
+// 1), temperature 0.8; microseconds and share of 3001 GB/s:
+//   rows                          4             64
+//   greedy                5.0  16 %      19.5  66 %
+//   top_p 0.8            18.9   4 %      69.7  19 %
+//   top_k 50, top_p 0.8  21.8   4 %      78.4  16 %
+//   top_p 0.8, flat      31.7   3 %     108.7  12 %
+#include <cooperative_groups.h>
 #include <cuda_pipeline_primitives.h>
 
+#include <cfloat>
+#include <cmath>
+
+#include "engine/kernels/device/cluster.cuh"
+#include "engine/kernels/device/exp2.cuh"
 #include "engine/kernels/device/pdl.cuh"
+#include "engine/kernels/device/reduce.cuh"
+#include "engine/kernels/device/token_chunk.cuh"
 #include "engine/kernels/device/token_rank.cuh"
 #include "engine/kernels/device/token_search.cuh"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/launch.h"
 #include "engine/uniform_draw.h"
 #include "preprocess/check.h"
 
@@ -147,7 +159,8 @@ __device__ void CloseChunk(const TokenChunk& chunk) {
 }
 
 __device__ Partial WarpPartial(const Partial& partial) {
-  return {WarpMaxRank(partial.best), WarpLogSum(partial.raw), __all_sync(~0u, partial.finite) != 0};
+  return {WarpMaxRank(partial.best), WarpLogSum(partial.raw),
+          __all_sync(kAllLanes, partial.finite) != 0};
 }
 
 // Of the whole row, for all threads of the cluster. Adds in an order that is always the same.
@@ -236,9 +249,7 @@ void Launch(const Sample& args, cudaStream_t stream) {
   if (args.rows == 0) return;
   const size_t shared_bytes =
       sizeof(float) * static_cast<size_t>(TokenChunk::Room(ChunkOf(args.vocabulary)));
-  CheckCuda(cudaFuncSetAttribute(SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared_bytes)),
-            "Sample: shared memory");
+  AllowSharedMemory(SampleKernel, shared_bytes);
   const dim3 grid(kTokenCluster, static_cast<unsigned>(args.rows));
   LaunchInChain(SampleKernel, {grid, dim3(kTokenThreads), shared_bytes, kTokenCluster}, stream,
                 args);

@@ -1,5 +1,5 @@
 // Full attention of one head over the rows of one picture: out = softmax(q k^T / sqrt(112)) v,
-// rows 6401 for the 9B.
+// q, k, v and out [rows, 112]; rows 6401 for the 9B.
 //
 // device/flash_attention.cuh computes; this file says what. A tile is 192 queries of one head of
 // one picture, and takes all its keys. Each block takes every gridDim-th tile as a whole,
@@ -8,15 +8,13 @@
 // are copied as boxes of 64 that the copy engine fills up with zeros, and multiplied as 7 x 16 and
 // as 112.
 //
-// The wall: 4 x 16 heads x 6401^2 x 112 operations, 0.38 ms a picture at the 774 TFLOP/s that the
-// card reaches in large matrix products. Measured on one H100 80GB HBM3 on 24 November 2026,
-// launches back to back: 0.49 to 0.50 ms (590 to 604 TFLOP/s, 76 to 78 %) while the card is cool,
-// 0.53 ms (558, 72 %) once its power limit holds the clock down; 4 pictures 2.0 ms. cuDNN: 0.607
-// ms. Slower in the same runs: 128 queries against 176 keys (0.55 ms), and these without the
-// turns (0.62 ms).
+// The wall: 4 x 16 heads x 6401^2 x 112 operations a picture, at the 781 TFLOP/s that the library's
+// product of 8192 cubed reaches: 0.376 ms. H100 80GB HBM3, 24 November 2026, launches one behind
+// the other in a graph:
+//   1 picture   0.475 ms   618 TFLOP/s   79 %
+//   4 pictures   2.06 ms   569 TFLOP/s   73 %
 #include <cmath>
 
-#include "engine/kernels/cuda_error.h"
 #include "engine/kernels/device/flash_attention.cuh"
 #include "engine/kernels/device/tma.cuh"
 #include "engine/kernels/kernels.h"
@@ -27,7 +25,7 @@ namespace glimpse::kernels {
 namespace {
 
 struct Vision {
-  static constexpr int kHeadSize = 112;
+  static constexpr int kHeadSize = kVisionHeadSize;
   static constexpr int kKeys = 96;
   static constexpr int kConsumers = 3;
   static constexpr int kStages = 2;
@@ -37,7 +35,7 @@ struct Vision {
   struct Params {
     CUtensorMap queries;  // [pictures, rows, 3 heads, 112] in boxes of [1, 64, 1, 64]
     CUtensorMap keys;     // the same tensor in boxes of [1, kKeys, 1, 64]
-    __nv_bfloat16* out;   // [pictures * rows, heads, 112]
+    bf16* out;            // [pictures * rows, heads, 112]
     void* workspace;
     int pictures, rows, heads;
     float scale_log2;
@@ -131,8 +129,8 @@ struct Vision {
       Load(shared.values[stage], &shared.values_full[stage], 2 * params.heads + part.head, tile);
     }
 
-    __device__ void Load(__nv_bfloat16 (&to)[2][kKeys * kSwizzleColumns], uint64_t* barrier,
-                         int head, int tile) const {
+    __device__ void Load(bf16 (&to)[2][kKeys * kSwizzleColumns], uint64_t* barrier, int head,
+                         int tile) const {
       if (lane >= 2) return;
       CopyBox(to[lane], &params.keys, barrier, kEvictLast, lane * kSwizzleColumns, head,
               tile * kKeys, part.picture);
@@ -141,7 +139,7 @@ struct Vision {
 
   __device__ static int VisibleKeys(const Params& params, const Part&, int) { return params.rows; }
 
-  __device__ static __nv_bfloat16* Output(const Params& params, const Part& part, int row) {
+  __device__ static bf16* Output(const Params& params, const Part& part, int row) {
     row += part.row;
     if (row >= params.rows) return nullptr;
     const int64_t head_of_row =

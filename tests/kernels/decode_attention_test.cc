@@ -88,7 +88,7 @@ std::vector<bf16> Run(const Problem& problem) {
   return first;
 }
 
-// Of one query head.
+// The formula's row of one query head.
 std::vector<double> Attend(const Problem& problem, size_t row, int head) {
   const size_t heads = problem.kv_heads * problem.group;
   const bf16* q = &problem.q[(row * heads + head) * kHeadSize];
@@ -127,7 +127,7 @@ TEST_CASE("DecodeAttention attends to exactly the sequence's tokens", "[gpu]") {
   SECTION("around a KV block's edges") {
     CheckAgainstLoop(Problem(2, 16, {1, 2, 15, 16, 17, 31, 32, 33, 0, 127, 128, 129}));
   }
-  SECTION("a single row of every length that leaves some blocks of a cluster without work") {
+  SECTION("a single row of lengths that leave some of its splits without work") {
     const int length = GENERATE(1, 16, 100, 255, 257, 1000);
     CheckAgainstLoop(Problem(2, 16, {length}));
   }
@@ -160,7 +160,7 @@ TEST_CASE("DecodeAttention of one token is its value", "[gpu]") {
   }
 }
 
-// Row by row the bits of the outputs.
+// To compare NaN with NaN.
 std::vector<uint16_t> Bits(const std::vector<bf16>& values) {
   std::vector<uint16_t> bits;
   for (const bf16& value : values) bits.push_back(__bfloat16_as_ushort(value));

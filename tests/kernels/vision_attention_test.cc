@@ -7,8 +7,6 @@
 namespace glimpse::kernels {
 namespace {
 
-constexpr int kVisionHeadSize = 112;
-
 struct Shape {
   int pictures, rows, heads;
   size_t Size() const { return static_cast<size_t>(pictures) * rows * heads * kVisionHeadSize; }

@@ -12,11 +12,6 @@ __device__ __forceinline__ void ClusterArrive() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 
-// What the thread wrote before, in any block of the cluster, all see after they waited.
-__device__ __forceinline__ void ClusterArriveRelease() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
-
 __device__ __forceinline__ void ClusterWait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
@@ -33,17 +28,6 @@ __device__ __forceinline__ uint32_t AddressInBlock(const void* pointer, int rank
 // Arrives at the barrier that the block of this rank has where this one has `barrier`.
 __device__ __forceinline__ void ArriveInBlock(uint64_t* barrier, int rank) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(AddressInBlock(barrier, rank))
-               : "memory");
-}
-
-// Ordinary stores at an AddressInBlock, aligned to their size.
-__device__ __forceinline__ void StoreInBlock(uint32_t to, float2 x) {
-  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x.x), "f"(x.y)
-               : "memory");
-}
-__device__ __forceinline__ void StoreInBlock(uint32_t to, float4 x) {
-  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x.x), "f"(x.y),
-               "f"(x.z), "f"(x.w)
                : "memory");
 }
 

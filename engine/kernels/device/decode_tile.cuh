@@ -3,25 +3,26 @@
 #ifndef GLIMPSE_ENGINE_KERNELS_DEVICE_DECODE_TILE_CUH_
 #define GLIMPSE_ENGINE_KERNELS_DEVICE_DECODE_TILE_CUH_
 
-#include <cuda_bf16.h>
-
 #include <cmath>
+#include <cstdint>
 
+#include "engine/kernels/device/exp2.cuh"
 #include "engine/kernels/device/mma.cuh"
+#include "engine/kernels/device/pack.cuh"
 #include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/kernels.h"
 
 namespace glimpse::kernels {
 
-constexpr int kTile = kKvBlockRows;
-constexpr int kRowBytes = kHeadSize * sizeof(bf16);
-constexpr int kHalfBytes = kTile * kRowBytes;  // keys or values of a tile
-constexpr unsigned kAllLanes = 0xffffffffu;
-static_assert(kTile == 16 && kMaxGroup == 16, "a product's sides");
+constexpr int kTileKeys = kKvBlockRows;
+constexpr int kHeadBytes = kHeadSize * sizeof(bf16);
+constexpr int kHalfBytes = kTileKeys * kHeadBytes;  // the keys, or the values, of a tile
+static_assert(kTileKeys == 16 && kMaxGroup == 16, "a product's sides");
 
-// Address of 16 bytes of a half tile, with the copy engine's swizzle.
-__device__ __forceinline__ uint32_t At(uint32_t half, int row, int chunk) {
-  return half + chunk / 8 * (kHalfBytes / 2) + row * (kRowBytes / 2) + (chunk % 8 ^ row % 8) * 16;
+// Address of 16 bytes (8 channels, chunk 0 .. 15) of a row of a half tile, or of q, which lies
+// alike.
+__device__ __forceinline__ uint32_t ChunkAddress(uint32_t half, int row, int chunk) {
+  return half + chunk / 8 * (kHalfBytes / 2) + row * (kHeadBytes / 2) + (chunk % 8 ^ row % 8) * 16;
 }
 
 __device__ __forceinline__ void StoreShared(uint32_t to, uint4 value) {
@@ -37,23 +38,18 @@ __device__ __forceinline__ void Score(uint32_t q, uint32_t keys, int valid, floa
 #pragma unroll
   for (int i = 0; i < kHeadSize / 16; ++i) {
     uint32_t a[4], k[4];
-    LoadMatrices(a, At(q, lane % 16, 2 * i + lane / 16));
-    LoadMatrices(k, At(keys, lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
+    LoadMatrices(a, ChunkAddress(q, lane % 16, 2 * i + lane / 16));
+    LoadMatrices(k, ChunkAddress(keys, lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
     MultiplyAdd(i % 2 ? odd[0] : scores[0], a, k[0], k[1]);
     MultiplyAdd(i % 2 ? odd[1] : scores[1], a, k[2], k[3]);
   }
-  constexpr float kScale = 0.08838834764831845f * 1.4426950408889634f;  // 128^-1/2 log2(e)
+  constexpr float kScale = 0.08838834764831845f * kLog2E;  // 128^-1/2 log2(e)
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     float& score = scores[i / 4][i % 4];
     const int key = i / 4 * 8 + lane % 4 * 2 + i % 2;
     score = key < valid ? (score + odd[i / 4][i % 4]) * kScale : -INFINITY;
   }
-}
-
-__device__ __forceinline__ uint32_t ToBf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
 // Where a warp's sum of a head's channel lies: rows of a product on different banks.
@@ -73,16 +69,14 @@ struct Sums {
   __device__ __forceinline__ void Store(float* to, float2* totals) const;
 };
 
-// Takes the new scores into the maxima.
+// Takes the new scores into the maxima, and shrinks the sums by what those have grown.
 __device__ __forceinline__ void Sums::Raise(const float (&scores)[2][4]) {
   float factors[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     float high = fmaxf(fmaxf(scores[0][2 * i], scores[0][2 * i + 1]),
                        fmaxf(scores[1][2 * i], scores[1][2 * i + 1]));
-    high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, 1));
-    high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, 2));
-    high = fmaxf(high, maximum[i]);
+    high = fmaxf(QuadMax(high), maximum[i]);
     factors[i] = exp2f(maximum[i] - high);
     maximum[i] = high;
   }
@@ -95,24 +89,26 @@ __device__ __forceinline__ void Sums::Raise(const float (&scores)[2][4]) {
   }
 }
 
+// Adds a tile's values by their probabilities, which Raise's maxima keep at most 1.
 __device__ __forceinline__ void Sums::Add(const float (&scores)[2][4], uint32_t values) {
   const float a = maximum[0], b = maximum[1];
-  const uint32_t p[4] = {ToBf16(exp2f(scores[0][0] - a), exp2f(scores[0][1] - a)),
-                         ToBf16(exp2f(scores[0][2] - b), exp2f(scores[0][3] - b)),
-                         ToBf16(exp2f(scores[1][0] - a), exp2f(scores[1][1] - a)),
-                         ToBf16(exp2f(scores[1][2] - b), exp2f(scores[1][3] - b))};
+  const uint32_t p[4] = {PackBf16(exp2f(scores[0][0] - a), exp2f(scores[0][1] - a)),
+                         PackBf16(exp2f(scores[0][2] - b), exp2f(scores[0][3] - b)),
+                         PackBf16(exp2f(scores[1][0] - a), exp2f(scores[1][1] - a)),
+                         PackBf16(exp2f(scores[1][2] - b), exp2f(scores[1][3] - b))};
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int i = 0; i < kHeadSize / 16; ++i) {
     uint32_t v[4];
-    LoadTransposed(v, At(values, lane % 16, 2 * i + lane / 16));
+    LoadTransposed(v, ChunkAddress(values, lane % 16, 2 * i + lane / 16));
     MultiplyAdd(out[2 * i], p, v[0], v[1]);
     MultiplyAdd(out[2 * i + 1], p, v[2], v[3]);
   }
-  constexpr uint32_t kOnes = 0x3F803F80;
+  constexpr uint32_t kOnes = 0x3F803F80;  // two ones in bfloat16
   MultiplyAdd(ones, p, kOnes, kOnes);
 }
 
+// `to` [16, 128] as SumAt says, `totals` [16].
 __device__ __forceinline__ void Sums::Store(float* to, float2* totals) const {
   const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
 #pragma unroll
@@ -123,7 +119,7 @@ __device__ __forceinline__ void Sums::Store(float* to, float2* totals) const {
       *reinterpret_cast<float2*>(to + SumAt(head, 8 * i + 2 * t)) = {out[i][2 * half],
                                                                      out[i][2 * half + 1]};
     }
-    if (t == 0) totals[g + 8 * half] = {maximum[half], ones[2 * half]};
+    if (t == 0) totals[head] = {maximum[half], ones[2 * half]};
   }
 }
 

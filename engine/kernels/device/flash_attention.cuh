@@ -15,22 +15,27 @@
 //   Part: `begin`, `end` of `tiles`: the key tiles that this block takes of a tile of queries
 //   Parts(params, scratch): Next(&part), and `share`, which says who has the other key tiles
 //   Loader{params, shared, lane}: copies, by the producer's 32 lanes together; Enter(part), then
-//       Queries() and, tile by tile, Keys(tile, stage) and Values(tile, stage), zeros behind the
-//       end
+//       Queries() and, tile by tile, Keys(tile, stage) and Values(tile, stage), zeros behind
+//       the end
 //   VisibleKeys(params, part, row): keys that the query in `row` of the tile looks at; grows with
 //       the row
 //   Output(params, part, row): where the row's result goes; null: nowhere
 #ifndef GLIMPSE_ENGINE_KERNELS_DEVICE_FLASH_ATTENTION_CUH_
 #define GLIMPSE_ENGINE_KERNELS_DEVICE_FLASH_ATTENTION_CUH_
 
+#include <algorithm>
+
 #include "engine/kernels/cuda_error.h"
 #include "engine/kernels/device/flash_consumer.cuh"
 #include "engine/kernels/device/flash_producer.cuh"
+#include "engine/kernels/device/reduce.cuh"
+#include "engine/kernels/device/wgmma.cuh"
+#include "engine/kernels/launch.h"
 
 namespace glimpse::kernels {
 
 template <class Problem>
-constexpr int kFlashThreads = 128 * (1 + Problem::kConsumers);
+constexpr int kFlashThreads = kWarpgroup*(1 + Problem::kConsumers);
 // With room to begin at a multiple of 1024, as the swizzle wants.
 template <class Problem>
 constexpr int kFlashSharedBytes = sizeof(FlashShared<Problem>) + 1024;
@@ -46,12 +51,12 @@ __global__ void __launch_bounds__(kFlashThreads<Problem>, 1)
   __syncthreads();
   // The producer gives most of its registers to the consumers.
   constexpr bool kTwo = Problem::kConsumers == 2;
-  if (threadIdx.x < 128) {
+  if (threadIdx.x < kWarpgroup) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kTwo ? 40 : 32));
-    if (threadIdx.x < 32) Produce<Problem>(params, shared);
+    if (threadIdx.x < kWarp) Produce<Problem>(params, shared);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kTwo ? 232 : 160));
-    const int strip = __shfl_sync(~0u, static_cast<int>(threadIdx.x / 128) - 1, 0);
+    const int strip = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / kWarpgroup) - 1, 0);
     Consumer<Problem> consumer{params, shared, strip, {}, {}};
     consumer.Run();
   }
@@ -61,15 +66,8 @@ __global__ void __launch_bounds__(kFlashThreads<Problem>, 1)
 template <class Problem>
 void LaunchFlash(const typename Problem::Params& params, cudaStream_t stream) {
   static const int blocks = [] {
-    int device, count;
-    CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
-    CheckCuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-              "cudaDeviceGetAttribute");
-    CheckCuda(
-        cudaFuncSetAttribute(FlashAttention<Problem>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             kFlashSharedBytes<Problem>),
-        "cudaFuncSetAttribute");
-    return count < kMaxRanges ? count : kMaxRanges;
+    AllowSharedMemory(FlashAttention<Problem>, kFlashSharedBytes<Problem>);
+    return std::min(NumMultiprocessors(), kMaxRanges);
   }();
   FlashAttention<Problem>
       <<<blocks, kFlashThreads<Problem>, kFlashSharedBytes<Problem>, stream>>>(params);

@@ -5,6 +5,8 @@
 #include "engine/kernels/device/flash_partials.cuh"
 #include "engine/kernels/device/flash_producer.cuh"
 #include "engine/kernels/device/flash_softmax.cuh"
+#include "engine/kernels/device/pack.cuh"
+#include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/device/wgmma_attention.cuh"
 
 namespace glimpse::kernels {
@@ -25,11 +27,11 @@ struct Consumer {
   int strip;  // the warpgroup's
   RingPlace<Problem::kStages> keys, values;
 
-  __device__ static int Lane() { return threadIdx.x % 32; }
+  __device__ static int Lane() { return threadIdx.x % kWarp; }
 
   // Of the lane's first row in the tile of queries; the second is 8 below.
   __device__ int Row() const {
-    return strip * kStripRows + threadIdx.x % 128 / 32 * 16 + Lane() / 4;
+    return strip * kStripRows + threadIdx.x % kWarpgroup / kWarp * 16 + Lane() / 4;
   }
 
   // Each warp says for itself that it has read.
@@ -136,10 +138,7 @@ struct Consumer {
     uint32_t words[2 * kGroups];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      float sum = stats.sum[row];
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
-      const float inverse = 1 / sum;
+      const float inverse = 1 / QuadSum(stats.sum[row]);
 #pragma unroll
       for (int i = 0; i < kGroups; ++i) {
         words[row * kGroups + i] =

@@ -6,6 +6,7 @@
 #include <cuda_bf16.h>
 
 #include "engine/kernels/device/mbarrier.cuh"
+#include "engine/kernels/device/reduce.cuh"
 
 namespace glimpse::kernels {
 
@@ -55,7 +56,7 @@ __device__ __forceinline__ void InitFlashBarriers(FlashShared<Problem>& shared) 
 template <class Problem>
 __device__ __forceinline__ void Produce(const typename Problem::Params& params,
                                         FlashShared<Problem>& shared) {
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x % kWarp;
   constexpr int kTileBytes = sizeof(shared.keys[0]);
   typename Problem::Parts parts(params, shared.scratch);
   typename Problem::Part part;

@@ -2,10 +2,11 @@
 #ifndef GLIMPSE_ENGINE_KERNELS_DEVICE_FLASH_SOFTMAX_CUH_
 #define GLIMPSE_ENGINE_KERNELS_DEVICE_FLASH_SOFTMAX_CUH_
 
-#include <cuda_bf16.h>
-
 #include <cmath>
 #include <cstdint>
+
+#include "engine/kernels/device/exp2.cuh"
+#include "engine/kernels/device/reduce.cuh"
 
 namespace glimpse::kernels {
 
@@ -15,17 +16,6 @@ template <int kCount>
 __device__ __forceinline__ void HoldRegisters(float (&values)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(values[i])::"memory");
-}
-
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ uint32_t PackBf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
 }
 
 // Of a lane's two rows (wgmma.cuh says which): the largest score so far, and the lane's part of the
@@ -46,18 +36,17 @@ __device__ __forceinline__ float2 OnlineSoftmax(float (&s)[kKeys / 2], RowStats&
     float top = fmaxf(s[2 * row], s[2 * row + 1]);
 #pragma unroll
     for (int i = 4 + 2 * row; i < kKeys / 2; i += 4) top = fmaxf(top, fmaxf(s[i], s[i + 1]));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    top = QuadMax(top);
     const float last = stats.max[row];
     stats.max[row] = fmaxf(top, last);
     // A row that has seen no key yet has the maximum -inf; 0 keeps its weights 0 and not NaN.
     const float base = stats.max[row] == -INFINITY ? 0 : stats.max[row] * scale_log2;
-    correction[row] = Exp2(last * scale_log2 - base);
+    correction[row] = FastExp2(last * scale_log2 - base);
     float sum = 0;
 #pragma unroll
     for (int i = 2 * row; i < kKeys / 2; i += 4) {
-      s[i] = Exp2(s[i] * scale_log2 - base);
-      s[i + 1] = Exp2(s[i + 1] * scale_log2 - base);
+      s[i] = FastExp2(s[i] * scale_log2 - base);
+      s[i + 1] = FastExp2(s[i + 1] * scale_log2 - base);
       sum += s[i] + s[i + 1];
     }
     stats.sum[row] = stats.sum[row] * correction[row] + sum;
@@ -68,13 +57,13 @@ __device__ __forceinline__ float2 OnlineSoftmax(float (&s)[kKeys / 2], RowStats&
 // Of four neighbouring lanes, the n-th gets all four's n-th word.
 __device__ __forceinline__ uint4 TransposeQuad(const uint32_t* words) {
   const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-  const uint32_t a = __shfl_xor_sync(~0u, odd ? words[0] : words[1], 1);
-  const uint32_t b = __shfl_xor_sync(~0u, odd ? words[2] : words[3], 1);
+  const uint32_t a = __shfl_xor_sync(kAllLanes, odd ? words[0] : words[1], 1);
+  const uint32_t b = __shfl_xor_sync(kAllLanes, odd ? words[2] : words[3], 1);
   // Now of words 0 and 1 and of 2 and 3, one each of both lanes of a pair.
   const uint2 low_pair = odd ? uint2{a, words[1]} : uint2{words[0], a};
   const uint2 high_pair = odd ? uint2{b, words[3]} : uint2{words[2], b};
-  const uint32_t c = __shfl_xor_sync(~0u, high ? low_pair.x : high_pair.x, 2);
-  const uint32_t d = __shfl_xor_sync(~0u, high ? low_pair.y : high_pair.y, 2);
+  const uint32_t c = __shfl_xor_sync(kAllLanes, high ? low_pair.x : high_pair.x, 2);
+  const uint32_t d = __shfl_xor_sync(kAllLanes, high ? low_pair.y : high_pair.y, 2);
   return high ? uint4{c, d, high_pair.x, high_pair.y} : uint4{low_pair.x, low_pair.y, c, d};
 }
 

@@ -2,7 +2,13 @@
 #ifndef GLIMPSE_ENGINE_KERNELS_DEVICE_LINEAR_FINISH_CUH_
 #define GLIMPSE_ENGINE_KERNELS_DEVICE_LINEAR_FINISH_CUH_
 
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
 #include "engine/kernels/decode_linear.h"
+#include "engine/kernels/device/reduce.cuh"
+#include "engine/kernels/kernels.h"
 
 namespace glimpse::kernels {
 
@@ -51,7 +57,7 @@ __device__ __forceinline__ void Finish(const ResidualFinish& to, const Quad& at,
     }
 #pragma unroll
     for (int lanes = 1; lanes < kLinearTile / 2; lanes *= 2) {
-      squares[i] += __shfl_xor_sync(~0u, squares[i], lanes);
+      squares[i] += __shfl_xor_sync(kAllLanes, squares[i], lanes);
     }
   }
   if (at.valid && threadIdx.x % (kLinearTile / 2) == 0) {
@@ -61,7 +67,7 @@ __device__ __forceinline__ void Finish(const ResidualFinish& to, const Quad& at,
 }
 
 __device__ __forceinline__ bool IsTurned(const QkvFinish& to, int channel) {
-  return channel % 128 < 64 && channel / 128 < to.heads + to.kv_heads;
+  return channel % kHeadSize < 2 * kRotaryPairs && channel / kHeadSize < to.heads + to.kv_heads;
 }
 
 __device__ __forceinline__ QkvAhead LoadAhead(const QkvFinish& to, const Quad& at) {
@@ -74,7 +80,8 @@ __device__ __forceinline__ QkvAhead LoadAhead(const QkvFinish& to, const Quad& a
   for (int i = 0; i < 2; ++i) {
     ahead.cache_rows[i] = __ldg(to.cache_rows + at.row + i);
     if (IsTurned(to, at.channel)) {
-      const int angle = __ldg(to.positions + at.row + i) * 32 + at.channel % 128 / 2;
+      const int angle =
+          __ldg(to.positions + at.row + i) * kRotaryPairs + at.channel % kHeadSize / 2;
       ahead.cos[i] = __ldg(to.cos + angle);
       ahead.sin[i] = __ldg(to.sin + angle);
     }
@@ -85,17 +92,17 @@ __device__ __forceinline__ QkvAhead LoadAhead(const QkvFinish& to, const Quad& a
 __device__ __forceinline__ void Finish(const QkvFinish& to, const Quad& at, int,
                                        const QkvAhead& ahead, const float2 (&y)[2]) {
   if (!at.valid) return;
-  const int head = at.channel / 128, kv = head - to.heads;
-  __nv_bfloat16* cache = kv < to.kv_heads ? to.keys : to.values;
+  const int head = at.channel / kHeadSize, kv = head - to.heads;
+  bf16* cache = kv < to.kv_heads ? to.keys : to.values;
   const float2 bias = __bfloat1622float2(ahead.bias);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float a = y[i].x + bias.x, b = y[i].y + bias.y;
     const int64_t cache_head =
         static_cast<int64_t>(ahead.cache_rows[i]) * to.kv_heads + kv % to.kv_heads;
-    __nv_bfloat16* out = kv < 0 ? to.q + (static_cast<int64_t>(at.row + i) * to.heads + head) * 128
-                                : cache + cache_head * 128;
-    *reinterpret_cast<__nv_bfloat162*>(out + at.channel % 128) = __floats2bfloat162_rn(
+    bf16* out = kv < 0 ? to.q + (static_cast<int64_t>(at.row + i) * to.heads + head) * kHeadSize
+                       : cache + cache_head * kHeadSize;
+    *reinterpret_cast<__nv_bfloat162*>(out + at.channel % kHeadSize) = __floats2bfloat162_rn(
         a * ahead.cos[i] - b * ahead.sin[i], b * ahead.cos[i] + a * ahead.sin[i]);
   }
 }
@@ -108,7 +115,7 @@ struct Fragment {
   int begin, end;       // channels that are ours
   const float* scales;  // [kRows]
 
-  __device__ int Channel() const { return threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4; }
+  __device__ int Channel() const { return threadIdx.x / kWarp % 4 * 16 + threadIdx.x % kWarp / 4; }
   __device__ int Row(int eight) const { return 8 * eight + 2 * (threadIdx.x % 4); }
 };
 
@@ -131,7 +138,7 @@ __device__ __forceinline__ void Finish(const SwigluFinish& to, const Fragment& a
       value[i] = gate / (1 + __expf(-gate)) * up;
     }
     // Of two lanes with neighbouring channels, each stores both channels of one row.
-    const float other = __shfl_xor_sync(~0u, odd ? value[0] : value[1], 4);
+    const float other = __shfl_xor_sync(kAllLanes, odd ? value[0] : value[1], 4);
     if (!valid) continue;
     const __nv_bfloat162 pair =
         odd ? __floats2bfloat162_rn(other, value[1]) : __floats2bfloat162_rn(value[0], other);

@@ -10,6 +10,7 @@
 #include "engine/kernels/decode_linear.h"
 #include "engine/kernels/device/mbarrier.cuh"
 #include "engine/kernels/device/pdl.cuh"
+#include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/device/tma.cuh"
 
 namespace glimpse::kernels {
@@ -101,6 +102,16 @@ struct LinearWork {
   }
 };
 
+// Walks the ring's stages.
+struct Cursor {
+  int stage = 0;
+  uint32_t round = 0;
+
+  __device__ void Advance(int stages) {
+    if (++stage == stages) stage = 0, ++round;
+  }
+};
+
 // The thread that copies one step after the other into one stage after the other.
 template <typename P>
 class LinearProducer {
@@ -118,7 +129,7 @@ class LinearProducer {
     Start();
     for (int i = 0; i < ahead; ++i, Advance()) CopyX();
     for (int i = ahead; i < all; ++i, Advance()) {
-      Wait(&shared_.empty[stage_], (round_ - 1) & 1);
+      Wait(&shared_.empty[at_.stage], (at_.round - 1) & 1);
       CopyWeights();
       CopyX();
     }
@@ -126,7 +137,8 @@ class LinearProducer {
 
  private:
   __device__ void Start() {
-    step_ = stage_ = round_ = 0;
+    step_ = 0;
+    at_ = {};
     box_ = work_.first * P::kBoxes;
     row_ = work_.worker * linear_.tile_rows;
   }
@@ -138,12 +150,12 @@ class LinearProducer {
       box_ = work_.first * P::kBoxes;
       row_ += work_.workers * linear_.tile_rows;
     }
-    if (++stage_ == work_.stages) stage_ = 0, ++round_;
+    at_.Advance(work_.stages);
   }
 
   __device__ void CopyWeights() const {
-    uint64_t* full = &shared_.full[stage_];
-    uint8_t* to = ring_ + stage_ * work_.stage_bytes;
+    uint64_t* full = &shared_.full[at_.stage];
+    uint8_t* to = ring_ + at_.stage * work_.stage_bytes;
     ArriveAndExpect(full, work_.stage_bytes);
     if constexpr (P::kKind == LinearKind::kGated) {
       CopyBoxOfGroup(to, &linear_.weights, full, kEvictFirst, box_ * kBoxColumns, row_ / 16);
@@ -153,8 +165,8 @@ class LinearProducer {
   }
 
   __device__ void CopyX() const {
-    CopyBox(ring_ + stage_ * work_.stage_bytes + work_.w_bytes, &linear_.x, &shared_.full[stage_],
-            kEvictLast, 0, 0, box_);
+    CopyBox(ring_ + at_.stage * work_.stage_bytes + work_.w_bytes, &linear_.x,
+            &shared_.full[at_.stage], kEvictLast, 0, 0, box_);
   }
 
   const LinearOperands& linear_;
@@ -164,22 +176,21 @@ class LinearProducer {
   int step_ = 0;  // of the tile
   int box_ = 0;   // of columns
   int row_ = 0;   // of W
-  int stage_ = 0;
-  uint32_t round_ = 0;
+  Cursor at_;     // in the ring
 };
 
 // One warp: RMSNorm's factor of each row. A lane adds four rows' sums.
 template <int kRows>
 __device__ void SumStatistics(const RowStatistics& of, LinearShared<kRows>& shared) {
   constexpr int kBatch = 8;  // loads in flight
-  const int lane = threadIdx.x % 32, packs = of.tiles * kRows / 4;
+  const int lane = threadIdx.x % kWarp, packs = of.tiles * kRows / 4;
   WaitForKernelBefore();
   float sums[4] = {};
-  for (int first = lane; first < packs; first += 32 * kBatch) {
+  for (int first = lane; first < packs; first += kWarp * kBatch) {
     float4 loaded[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int pack = first + 32 * i;
+      const int pack = first + kWarp * i;
       loaded[i] =
           pack < packs ? __ldcg(reinterpret_cast<const float4*>(of.sum_squares) + pack) : float4{};
     }
@@ -192,8 +203,8 @@ __device__ void SumStatistics(const RowStatistics& of, LinearShared<kRows>& shar
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
 #pragma unroll
-    for (int lanes = kRows / 4; lanes < 32; lanes *= 2) {
-      sums[i] += __shfl_xor_sync(~0u, sums[i], lanes);
+    for (int lanes = kRows / 4; lanes < kWarp; lanes *= 2) {
+      sums[i] += __shfl_xor_sync(kAllLanes, sums[i], lanes);
     }
     if (lane < kRows / 4) {
       shared.scales[4 * lane + i] =

@@ -1,8 +1,10 @@
-// Eight bf16 values as one 128-bit load or store.
+// Bfloat16 values side by side: eight as one 128-bit load or store, two in a register.
 #ifndef GLIMPSE_ENGINE_KERNELS_DEVICE_PACK_CUH_
 #define GLIMPSE_ENGINE_KERNELS_DEVICE_PACK_CUH_
 
 #include <cuda_bf16.h>
+
+#include <cstdint>
 
 namespace glimpse::kernels {
 
@@ -30,7 +32,13 @@ __device__ inline void Unpack(const Pack& pack, float (&values)[kPack]) {
   }
 }
 
-// Rounds to the nearest, ties to even.
+// Two values in a register, rounded to the nearest, ties to even.
+__device__ __forceinline__ uint32_t PackBf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+
+// Rounds as PackBf16.
 __device__ inline Pack ToPack(const float (&values)[kPack]) {
   Pack pack;
 #pragma unroll

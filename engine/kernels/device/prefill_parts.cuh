@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "engine/kernels/device/flash_partials.cuh"
+#include "engine/kernels/device/reduce.cuh"
 
 namespace glimpse::kernels {
 
@@ -72,9 +73,9 @@ __device__ __forceinline__ SpanWork WorkOf(const PrefillSpans& spans, int cached
 
 // Looks the spans up and sums up their work, by one warp.
 __device__ __forceinline__ void PreparePrefill(const PrefillSpans& spans, PrefillScratch& scratch) {
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x % kWarp;
   int total = 0, tiles = 0;
-  for (int first = 0; first <= spans.count; first += 32) {
+  for (int first = 0; first <= spans.count; first += kWarp) {
     const int i = first + lane;
     PrefillSpan span = {};
     int units = 0;
@@ -90,15 +91,15 @@ __device__ __forceinline__ void PreparePrefill(const PrefillSpans& spans, Prefil
     }
     int sum = units;
 #pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const int add = __shfl_up_sync(~0u, sum, step);
+    for (int step = 1; step < kWarp; step *= 2) {
+      const int add = __shfl_up_sync(kAllLanes, sum, step);
       if (lane >= step) sum += add;
     }
     span.first_unit = total + sum - units;
     if (i <= spans.count) scratch.spans[i] = span;
-    total += __shfl_sync(~0u, sum, 31);
+    total += __shfl_sync(kAllLanes, sum, kWarp - 1);
   }
-  tiles = __reduce_add_sync(~0u, tiles);
+  tiles = __reduce_add_sync(kAllLanes, tiles);
   if (lane == 0) scratch.tiles = tiles;
 }
 

@@ -55,18 +55,6 @@ __device__ __forceinline__ void CopyBoxOfGroup(void* to, const CUtensorMap* map,
       : "memory");
 }
 
-// The same boxes, into the L2 alone.
-__device__ __forceinline__ void PrefetchBox(const CUtensorMap* map, int x, int y) {
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x),
-               "r"(y)
-               : "memory");
-}
-__device__ __forceinline__ void PrefetchBoxOfGroup(const CUtensorMap* map, int x, int group) {
-  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %3, %3, %2}];" ::"l"(map),
-               "r"(x), "r"(group), "r"(0)
-               : "memory");
-}
-
 }  // namespace glimpse::kernels
 
 #endif  // GLIMPSE_ENGINE_KERNELS_DEVICE_TMA_CUH_

@@ -29,8 +29,9 @@ __device__ inline float RankScore(uint64_t rank) {
 
 __device__ inline uint64_t WarpMaxRank(uint64_t rank) {
   const uint32_t high = static_cast<uint32_t>(rank >> 32);
-  const uint32_t most = __reduce_max_sync(~0u, high);
-  const uint32_t low = __reduce_max_sync(~0u, high == most ? static_cast<uint32_t>(rank) : 0u);
+  const uint32_t most = __reduce_max_sync(kAllLanes, high);
+  const uint32_t low =
+      __reduce_max_sync(kAllLanes, high == most ? static_cast<uint32_t>(rank) : 0u);
   return static_cast<uint64_t>(most) << 32 | low;
 }
 

@@ -11,66 +11,17 @@
 
 #include <cooperative_groups.h>
 
-#include "engine/kernels/device/cluster.cuh"
+#include <cstdint>
+
 #include "engine/kernels/device/reduce.cuh"
+#include "engine/kernels/device/token_chunk.cuh"
 #include "engine/kernels/device/token_mass.cuh"
+#include "engine/kernels/device/token_order.cuh"
 
 namespace glimpse::kernels {
 
-constexpr int kTokenCluster = 8;    // blocks of a row
-constexpr int kTokenThreads = 512;  // of a block
-constexpr int kSearches = 3;        // of a row, at most
-constexpr int kFew = 128;           // ids that are ranked directly
-
-// A position in the order: the distance's bits, which ascend with it, then the id.
-constexpr int kIdBits = 20;
-__device__ inline uint64_t OrderOf(float distance, int id) {
-  return static_cast<uint64_t>(__float_as_uint(distance)) << kIdBits | static_cast<uint32_t>(id);
-}
-__device__ inline float OrderDistance(uint64_t order) {
-  return __uint_as_float(static_cast<uint32_t>(order >> kIdBits));
-}
-__device__ inline int OrderId(uint64_t order) {
-  return static_cast<int>(order & ((1u << kIdBits) - 1));
-}
-
-// Ids and their mass: in units within a bin, as MassOf gives it across bins.
-struct Tally {
-  uint32_t ids = 0;
-  uint64_t mass = 0;
-};
-__device__ inline Tally operator+(const Tally& a, const Tally& b) {
-  return {a.ids + b.ids, a.mass + b.mass};
-}
-
-// What is searched for: the first token at which the ids, or the mass, up to it reach `value`.
-struct Goal {
-  bool by_rank;
-  uint64_t value;
-  __device__ bool Reached(const Tally& tally) const {
-    return (by_rank ? tally.ids : tally.mass) >= value;
-  }
-};
-
-// A stretch of the order, within a bin, that holds what is searched for.
-struct Stretch {
-  int bin;
-  uint64_t first;  // order; the stretch is [first, first + 2^width) of the bin
-  int width;
-  uint32_t ids;           // in it
-  uint64_t units;         // in it
-  uint32_t ids_before;    // in the row
-  uint64_t mass_before;   // of the bins before this one
-  uint64_t units_before;  // in the bin
-
-  // Of the row up to and with these of the stretch, `mass` in units.
-  __device__ Tally Upto(const Tally& part) const {
-    return {ids_before + part.ids, mass_before + MassOf(bin, units_before + part.mass)};
-  }
-  __device__ bool Holds(const TokenWeight& weight, uint64_t order) const {
-    return weight.bin == bin && order - first < uint64_t{1} << width;
-  }
-};
+constexpr int kSearches = 3;  // of a row, at most
+constexpr int kFew = 128;     // ids that are ranked directly
 
 struct TokenPlace {
   int id = 0;         // of a goal of mass alone
@@ -91,39 +42,6 @@ struct TokenSearchMemory {
   uint32_t num_few[kSearches];  // the first block's counts
   Stretch stretch;
   TokenPlace place;
-};
-
-// A block's share of the row in shared memory. A thread works on `kBatch` ids at a time, four and
-// four side by side, and meets the same ones in every pass, so its own changes need no barrier.
-struct TokenChunk {
-  static constexpr int kBatch = 8;
-  static constexpr int kBatchIds = kBatch * kTokenThreads;  // of the block
-
-  float* values;  // [Room(count)], 16-byte aligned: scores, then distances; no token behind `count`
-  int count;
-  int first_id;
-
-  __host__ __device__ static constexpr int Room(int count) {
-    return (count + kBatchIds - 1) / kBatchIds * kBatchIds;
-  }
-  // Of this thread's j-th value of the batch that begins at `base`.
-  __device__ static int IndexOf(int base, int j) {
-    return base + j / 4 * (kBatchIds / 2) + 4 * static_cast<int>(threadIdx.x) + j % 4;
-  }
-  __device__ void Load(int base, float (&x)[kBatch]) const {
-#pragma unroll
-    for (int j = 0; j < kBatch; j += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(values + IndexOf(base, j));
-      x[j] = four.x, x[j + 1] = four.y, x[j + 2] = four.z, x[j + 3] = four.w;
-    }
-  }
-  __device__ void Store(int base, const float (&x)[kBatch]) const {
-#pragma unroll
-    for (int j = 0; j < kBatch; j += 4) {
-      *reinterpret_cast<float4*>(values + IndexOf(base, j)) =
-          make_float4(x[j], x[j + 1], x[j + 2], x[j + 3]);
-    }
-  }
 };
 
 // Every thread of every block of the cluster constructs it and calls all its functions together.
@@ -159,8 +77,8 @@ class TokenSearch {
         }
       }
     }
-    tail_ids = __reduce_add_sync(~0u, tail_ids);
-    tail_parts = __reduce_add_sync(~0u, tail_parts);
+    tail_ids = __reduce_add_sync(kAllLanes, tail_ids);
+    tail_parts = __reduce_add_sync(kAllLanes, tail_parts);
     if (threadIdx.x % kWarp == 0) AddToBin(kTail, tail_ids, tail_parts);
     SumOverCluster(whole_);
 #pragma unroll
@@ -247,8 +165,8 @@ class TokenSearch {
     for (int lanes = 1; lanes < kTokenCluster; lanes *= 2) {
 #pragma unroll
       for (Tally& sum : sums) {
-        sum = sum +
-              Tally{__shfl_xor_sync(~0u, sum.ids, lanes), __shfl_xor_sync(~0u, sum.mass, lanes)};
+        sum = sum + Tally{__shfl_xor_sync(kAllLanes, sum.ids, lanes),
+                          __shfl_xor_sync(kAllLanes, sum.mass, lanes)};
       }
     }
     *cluster_.map_shared_rank(reinterpret_cast<uint2*>(&memory_.row_ids[bin]), rank) =
@@ -269,8 +187,8 @@ class TokenSearch {
     Tally upto = own;
 #pragma unroll
     for (int lanes = 1; lanes < kWarp; lanes *= 2) {
-      const Tally other = {__shfl_up_sync(~0u, upto.ids, lanes),
-                           __shfl_up_sync(~0u, upto.mass, lanes)};
+      const Tally other = {__shfl_up_sync(kAllLanes, upto.ids, lanes),
+                           __shfl_up_sync(kAllLanes, upto.mass, lanes)};
       if (lane >= lanes) upto = upto + other;
     }
     if (lane == kWarp - 1) memory_.of_warps[warp] = upto;

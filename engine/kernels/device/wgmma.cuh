@@ -11,6 +11,8 @@
 
 namespace glimpse::kernels {
 
+constexpr int kWarpgroup = 128;  // threads
+
 // Of the tile at `address` in shared memory; + 2 k is the same tile from column 16 k on.
 __device__ __forceinline__ uint64_t TileDescriptor(uint32_t address) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
