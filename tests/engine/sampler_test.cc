@@ -216,7 +216,7 @@ TEST_CASE("logits that are not finite are an error, not a token") {
   CHECK(tokens.status().code() == absl::StatusCode::kInternal);
 }
 
-TEST_CASE("UniformDraw lies in [0, 1) and is flat over seeds and over indices") {
+TEST_CASE("UniformDraw lies from 0 to below 1 and is flat over seeds and over indices") {
   for (const bool by_seed : {true, false}) {
     std::vector<int> counts(10);
     for (uint64_t i = 0; i < 100000; ++i) {

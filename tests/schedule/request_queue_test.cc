@@ -199,7 +199,7 @@ TEST_CASE("Waiting for work ends at once when there is something, or after Wake 
   CHECK_FALSE(fixture.queue.WaitForWork(absl::InfiniteFuture()));
 }
 
-TEST_CASE("Waiting for work ends at its deadline; a Wake ends one wait and no more") {
+TEST_CASE("Waiting for work ends at its deadline, and a Wake ends one wait and no more") {
   Fixture fixture;
   fixture.queue.Wake();
   fixture.queue.WaitForWork(absl::InfiniteFuture());

@@ -106,7 +106,7 @@ TEST_CASE("text never ends inside a character") {
   CHECK(fixture.stream.Take().kind == Kind::kLast);
 }
 
-TEST_CASE("the newline before the answer is no part of it; later ones are") {
+TEST_CASE("the newline before the answer is no part of it, later ones are") {
   StartedFixture fixture;
   fixture.Push("\n\nHi\n");
   CHECK(fixture.TakeText() == "\nHi\n");
