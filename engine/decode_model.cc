@@ -1,10 +1,11 @@
 #include "engine/decode_model.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <iterator>
 
+#include "engine/tensor_data.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
@@ -13,11 +14,10 @@ namespace {
 using kernels::bf16;
 
 constexpr int kKernelRows[] = {8, 16, 32, 64};
+constexpr int kMaxVocabulary = 360448;  // of kernels::Sample
 
-template <typename T>
-T* Data(const at::Tensor& tensor) {
-  return static_cast<T*>(tensor.data_ptr());
-}
+// Of the query heads that share a KV head; prefill's attention wants a power of two.
+bool TakesGroup(int group) { return group <= kernels::kMaxGroup && (group & (group - 1)) == 0; }
 
 const bf16* BiasOf(const Affine& affine) {
   return affine.bias.defined() ? Data<const bf16>(affine.bias) : nullptr;
@@ -36,10 +36,12 @@ bool DecodeModel::Supports(const LanguageConfig& config, at::ScalarType type) {
   const int hidden = config.hidden_size, ffn = config.ffn_hidden_size;
   return type == at::kBFloat16 && config.head_size == kernels::kHeadSize &&
          config.rotary_size == kernels::kHeadSize / 2 &&
-         config.num_heads / config.num_kv_heads <= kernels::kMaxGroup &&
-         kernels::TakesPlain({config.QkvSize(), hidden}) &&
+         TakesGroup(config.num_heads / config.num_kv_heads) &&
+         config.vocabulary_size >= kMinIndices && config.vocabulary_size <= kMaxVocabulary &&
+         config.max_context >= kMinIndices && kernels::TakesPlain({config.QkvSize(), hidden}) &&
          kernels::TakesResidual({hidden, config.QuerySize()}) &&
-         kernels::TakesResidual({hidden, ffn}) && hidden % 64 == 0;
+         kernels::TakesResidual({hidden, ffn}) && hidden % 64 == 0 &&
+         hidden <= kernels::kMaxNormWidth;
 }
 
 int DecodeModel::KernelRows(int rows) {

@@ -25,6 +25,7 @@
 namespace glimpse {
 
 constexpr int kMaxDecodeRows = 64;
+constexpr int kMinIndices = 16;  // ids and positions that a model has at least
 
 // What a step reads, on the device; padding rows have slot -1, length 0 and a cache row that
 // nobody reads. Arrays of kMaxDecodeRows entries.

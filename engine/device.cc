@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
+#include <ATen/cuda/CUDAContext.h>
 
 #include <fstream>
 #include <limits>
@@ -55,6 +56,12 @@ std::string TypeName(c10::ScalarType type) {
   return DTypeName(type == c10::kFloat      ? DType::kFloat32
                    : type == c10::kBFloat16 ? DType::kBFloat16
                                             : DType::kFloat16);
+}
+
+bool HasKernels(const c10::TensorOptions& tensors) {
+  constexpr int kHopper = 9;  // major compute capability
+  return tensors.device().is_cuda() && tensors.dtype() == c10::kBFloat16 &&
+         at::cuda::getCurrentDeviceProperties()->major == kHopper;
 }
 
 int64_t FreeBytes(c10::Device device) {

@@ -5,6 +5,7 @@
 
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
+#include <c10/core/TensorOptions.h>
 
 #include <cstdint>
 #include <string>
@@ -24,6 +25,9 @@ absl::StatusOr<c10::ScalarType> ResolveType(const std::string& name, const std::
 
 // The reverse: "float32", "bfloat16", "float16".
 std::string TypeName(c10::ScalarType type);
+
+// Whether the project's kernels run there: bfloat16 on a Hopper GPU, which must be the current one.
+bool HasKernels(const c10::TensorOptions& tensors);
 
 // Bytes that can still be allocated. On a GPU the caching allocator's unused blocks are given back
 // first; the first allocation there must have been made.

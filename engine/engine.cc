@@ -17,6 +17,7 @@
 #include "engine/device.h"
 #include "engine/gpu_runner.h"
 #include "engine/graph_policy.h"
+#include "engine/kernels/cuda_error.h"
 #include "engine/kv_cache.h"
 #include "engine/library_runner.h"
 #include "engine/weights.h"
@@ -46,6 +47,9 @@ auto Guarded(Function function) -> decltype(function()) {
     return absl::ResourceExhaustedError("out of host memory");
   } catch (const c10::Error& error) {
     return absl::InternalError(error.what_without_backtrace());
+  } catch (const CudaError& error) {
+    return error.code() == cudaErrorMemoryAllocation ? absl::ResourceExhaustedError(error.what())
+                                                     : absl::InternalError(error.what());
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());
   }
@@ -90,7 +94,7 @@ absl::StatusOr<int> CountBlocks(const EngineOptions& options, const ModelLimits&
   const int64_t wanted = int64_t{limits.max_batch_size} *
                          ((limits.max_context + limits.block_size - 1) / limits.block_size);
   int64_t blocks = options.kv_cache_bytes / block_bytes;
-  if (options.kv_cache_bytes == 0) blocks = std::min(wanted, free / block_bytes - 2);
+  if (options.kv_cache_bytes == 0) blocks = std::clamp(free / block_bytes - 2, int64_t{1}, wanted);
   if (blocks < 1) {
     return absl::InvalidArgumentError(absl::StrCat("the KV cache needs at least ", block_bytes,
                                                    " bytes (kv_cache_bytes is ",
@@ -98,9 +102,11 @@ absl::StatusOr<int> CountBlocks(const EngineOptions& options, const ModelLimits&
   }
   if (blocks > free / block_bytes - 2) {  // the cache has two more blocks
     return absl::ResourceExhaustedError(absl::StrCat("the KV cache asks for ", blocks * block_bytes,
-                                                     " bytes, but ", free, " are free"));
+                                                     " bytes, but ", std::max(free, int64_t{0}),
+                                                     " are free"));
   }
-  return static_cast<int>(std::min<int64_t>(blocks, std::numeric_limits<int>::max() / kBlockSize));
+  constexpr int64_t kMost = std::numeric_limits<int>::max() / kBlockSize - 2;  // rows are ints
+  return static_cast<int>(std::min(blocks, kMost));
 }
 
 // What LibraryRunner's cache may take of the free bytes, where nothing is said.
@@ -173,11 +179,34 @@ struct Engine::Impl {
 
   // Loads the weights and makes the runner. num_blocks 0 in `limits`: chooses it.
   absl::Status Load(ModelLimits* limits);
+  // What keeps the project's kernels from running the steps; empty: nothing.
+  std::string WhyNotKernels() const;
+  absl::Status CheckRows() const;
+  absl::Status CheckLoaded() const;
   absl::Status MakeRunner(Weights weights, ModelLimits* limits);
   absl::StatusOr<int> Blocks(const ModelLimits& limits, int64_t free) const;
 };
 
+std::string Engine::Impl::WhyNotKernels() const {
+  return options.kernels == "off" ? "kernels are off" : GpuRunner::WhyNot(config, tensors);
+}
+
+// That the kernels take the largest decode step.
+absl::Status Engine::Impl::CheckRows() const {
+  const int most = options.buckets.DecodeRows(options.max_batch_size);
+  if (most <= kMaxDecodeRows || !WhyNotKernels().empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("max_batch_size is ", options.max_batch_size, ", a decode step of ", most,
+                   " rows, but the GPU's kernels take at most ", kMaxDecodeRows));
+}
+
+absl::Status Engine::Impl::CheckLoaded() const {
+  if (runner != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError("no model is loaded: a Reload failed");
+}
+
 absl::Status Engine::Impl::Load(ModelLimits* limits) {
+  GLIMPSE_RETURN_IF_ERROR(CheckRows());
   GLIMPSE_ASSIGN_OR_RETURN(Weights weights, GetWeights(options, config, tensors));
   weight_bytes = weights.bytes;
   GLIMPSE_RETURN_IF_ERROR(MakeRunner(std::move(weights), limits));
@@ -195,8 +224,7 @@ absl::StatusOr<int> Engine::Impl::Blocks(const ModelLimits& limits, int64_t free
 }
 
 absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
-  const std::string why_not =
-      options.kernels == "off" ? "kernels are off" : GpuRunner::WhyNot(config, tensors);
+  const std::string why_not = WhyNotKernels();
   execution =
       why_not.empty() ? "own kernels, CUDA graphs " + options.graphs : "libtorch alone: " + why_not;
   if (!why_not.empty()) {
@@ -205,11 +233,6 @@ absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
     GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, free));
     runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights));
     return absl::OkStatus();
-  }
-  if (options.max_batch_size > kMaxDecodeRows) {
-    return absl::InvalidArgumentError(absl::StrCat("max_batch_size is ", options.max_batch_size,
-                                                   ", but the GPU's kernels take at most ",
-                                                   kMaxDecodeRows, " rows"));
   }
   GpuRunnerOptions gpu;
   gpu.max_prefill_tokens = options.max_prefill_tokens;
@@ -259,6 +282,7 @@ void Engine::CheckPlan(const StepPlan& plan) const {
     if (row.slot < 0) continue;
     GLIMPSE_CHECK(row.slot < limits_.max_batch_size, "no such slot");
     for (int32_t token : row.tokens) {
+      GLIMPSE_CHECK(token != kLastToken || plan.kind == StepKind::kDecode, "an id nobody knows");
       GLIMPSE_CHECK(IsImageRow(token) ? ImageRowIndex(token) < limits_.image_rows
                                       : token < limits_.vocabulary_size,
                     "no such token or image row");
@@ -279,18 +303,21 @@ absl::Status Engine::CheckSize(const StepPlan& plan) const {
 
 absl::Status Engine::Launch(const StepPlan& plan) {
   CheckPlan(plan);
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return Guarded([&] { return impl_->runner->Launch(plan); });
 }
 
 absl::StatusOr<StepOutput> Engine::Finish() {
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
   return Guarded([&] { return impl_->runner->Finish(); });
 }
 
-int Engine::depth() const { return impl_->runner->depth(); }
+int Engine::depth() const { return impl_->runner == nullptr ? 1 : impl_->runner->depth(); }
 
 absl::StatusOr<std::vector<float>> Engine::Logits(const StepPlan& plan) {
   CheckPlan(plan);
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return Guarded(
       [&]() -> absl::StatusOr<std::vector<float>> { return impl_->runner->Logits(plan); });
@@ -312,9 +339,12 @@ absl::Status Engine::Reload() {
   });
 }
 
-GraphStats Engine::graph_stats() const { return impl_->runner->graph_stats(); }
+GraphStats Engine::graph_stats() const {
+  return impl_->runner == nullptr ? GraphStats() : impl_->runner->graph_stats();
+}
 
 MemoryUse Engine::memory() const {
+  if (impl_->runner == nullptr) return {};
   MemoryUse use = {impl_->weight_bytes, impl_->kv_bytes, impl_->runner->graph_bytes(), 0, 0};
   if (impl_->tensors.device().is_cpu()) return use;
   const auto [free, total] = at::accelerator::getMemoryInfo(impl_->tensors.device().index());

@@ -5,8 +5,8 @@
 //   absl::Status launched = engine->Launch(plan);
 //   absl::StatusOr<StepOutput> output = engine->Finish();  // if it was launched
 //
-// `Create` may run on any thread; after that the serving thread alone calls, but for the const
-// accessors.
+// `Create` may run on any thread; after that the serving thread alone calls, but for limits() and
+// info().
 #ifndef GLIMPSE_ENGINE_ENGINE_H_
 #define GLIMPSE_ENGINE_ENGINE_H_
 
@@ -42,13 +42,16 @@ struct EngineOptions {
   // that is less than one sequence at max_context needs, limits().max_context is what fits.
   int64_t kv_cache_bytes = 0;
 
-  // The rest is for a GPU that the project has kernels for (Hopper, bfloat16).
+  // For a GPU that the project has kernels for (Hopper, bfloat16); elsewhere they change nothing.
   std::string kernels = "auto";   // auto | off: libtorch alone, as on any other device
   std::string graphs = "on";      // on | off, and
   std::string capture = "eager";  // eager | lazy | a list: graph_policy.h
+
+  // As the scheduler's.
   BucketTable buckets;            // the sizes that plans are padded to
   int max_prefill_tokens = 2048;  // tokens of a prefill plan, at most
   int max_vision_rows = 4;        // pictures of a vision plan, at most
+
   // Told now and then while weights load: bytes done and bytes in all. May be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -85,8 +88,9 @@ class Engine : public StepRunner {
   absl::StatusOr<std::vector<float>> Logits(const StepPlan& plan);
 
   // Loads the checkpoint anew, after its files were replaced by others of the same config.json, and
-  // records the graphs again. No sequence may run. After an error that is not INVALID_ARGUMENT or
-  // NOT_FOUND (those are found before anything is given up) the engine can run nothing more.
+  // records the graphs again. No sequence may run. INVALID_ARGUMENT, NOT_FOUND: a missing or broken
+  // checkpoint, found before anything is given up. Whatever fails later leaves an engine that runs
+  // nothing until a Reload succeeds: FAILED_PRECONDITION.
   absl::Status Reload();
 
   GraphStats graph_stats() const;

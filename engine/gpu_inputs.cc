@@ -22,6 +22,9 @@ kernels::SampleRow SamplingOf(const StepRow& row) {
   return sampling;
 }
 
+// Of a trial's token i: below every size that DecodeModel::Supports lets pass.
+int32_t TrialIndex(int i) { return i % kMinIndices; }
+
 void CopyBlocks(const std::vector<int32_t>& blocks, int64_t max_blocks, int32_t* table) {
   GLIMPSE_CHECK(static_cast<int64_t>(blocks.size()) <= max_blocks, "more blocks than a context");
   std::copy(blocks.begin(), blocks.end(), table);
@@ -87,7 +90,7 @@ void GpuDecodeInputs::Fill(const StepPlan& plan, const KvCache& cache, cudaStrea
 
 void GpuDecodeInputs::FillTrial(int rows, const KvCache& cache, cudaStream_t stream) {
   Clear(rows, cache);
-  for (int i = 0; i < rows; ++i) area_.host(tokens_)[i] = area_.host(positions_)[i] = i;
+  for (int i = 0; i < rows; ++i) area_.host(tokens_)[i] = area_.host(positions_)[i] = TrialIndex(i);
   area_.host(block_table_)[0] = cache.TrialBlock();
   area_.host(lengths_)[0] = cache.block_size();
   area_.host(cache_rows_)[0] = (cache.TrialBlock() + 1) * cache.block_size() - 1;
@@ -169,8 +172,7 @@ void GpuPrefillInputs::FillTrial(int num_tokens, const KvCache& cache, cudaStrea
   const int count = std::min(num_tokens, cache.block_size());
   const int first_row = cache.TrialBlock() * cache.block_size();
   for (int i = 0; i < num_tokens; ++i) {
-    area_.host(tokens_)[i] = i % 7;
-    area_.host(positions_)[i] = i;
+    area_.host(tokens_)[i] = area_.host(positions_)[i] = TrialIndex(i);
     if (i < count) area_.host(cache_rows_)[i] = first_row + i;
   }
   area_.host(block_table_)[0] = cache.TrialBlock();

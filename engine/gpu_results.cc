@@ -43,10 +43,10 @@ GpuResults::~GpuResults() {
   for (Copy& copy : copies_) cudaEventDestroy(copy.done);
 }
 
-GpuResults::Step& GpuResults::Push(const StepPlan& plan) {
+GpuResults::Step GpuResults::StepOf(const StepPlan& plan) const {
   GLIMPSE_CHECK(steps_.size() < copies_.size(), "more steps in flight than depth");
-  Step& step = steps_.emplace_back();
-  step.copy = std::exchange(next_copy_, (next_copy_ + 1) % copies_.size());
+  Step step;
+  step.copy = next_copy_;
   int next = 0;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const StepRow& row = plan.rows[i];
@@ -62,19 +62,21 @@ GpuResults::Step& GpuResults::Push(const StepPlan& plan) {
   return step;
 }
 
-void GpuResults::End(const Step& step, cudaStream_t stream) {
+void GpuResults::End(Step step, cudaStream_t stream) {
   CheckCuda(cudaEventRecord(copies_[step.copy].done, stream), "event");
+  next_copy_ = (next_copy_ + 1) % copies_.size();
+  steps_.push_back(std::move(step));
 }
 
 void GpuResults::Expect(const StepPlan& plan, cudaStream_t stream) {
-  Step& step = Push(plan);
+  Step step = StepOf(plan);
   for (Wanted& wanted : step.rows) wanted.at = -1;
-  End(step, stream);
+  End(std::move(step), stream);
 }
 
 void GpuResults::Read(const StepPlan& plan, const at::Tensor& results, const at::Tensor& logits,
                       cudaStream_t stream) {
-  const Step& step = Push(plan);
+  Step step = StepOf(plan);
   const Copy& copy = copies_[step.copy];
   CopyToHost(results, copy.results, copy.results.numel(), stream);
   if (step.alternatives > 0) {
@@ -87,7 +89,7 @@ void GpuResults::Read(const StepPlan& plan, const at::Tensor& results, const at:
     CopyToHost(ids_, copy.ids, bytes, stream);
     CopyToHost(logprobs_, copy.logprobs, bytes, stream);
   }
-  End(step, stream);
+  End(std::move(step), stream);
 }
 
 absl::StatusOr<StepOutput> GpuResults::Take() {

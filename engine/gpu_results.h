@@ -1,4 +1,5 @@
-// The way back: sampled tokens from the device to the host, a step at a time and one step late.
+// The way back: sampled tokens from the device to the host, a step at a time and one step late. Up
+// to kStepsInFlight steps are read and not taken. Serving thread alone.
 #ifndef GLIMPSE_ENGINE_GPU_RESULTS_H_
 #define GLIMPSE_ENGINE_GPU_RESULTS_H_
 
@@ -22,7 +23,7 @@ class GpuResults {
 
   // Puts behind the step on `stream` that its results be copied. `results`: kernels::SampleResult,
   // a row of the plan each in a decode step and a sampling row each in a prefill step; `logits` of
-  // the same rows, for those that want alternatives.
+  // the same rows, for those that want alternatives. After an exception there is nothing to Take.
   void Read(const StepPlan& plan, const at::Tensor& results, const at::Tensor& logits,
             cudaStream_t stream);
   // For a step without results: notes its end alone.
@@ -47,8 +48,8 @@ class GpuResults {
     cudaEvent_t done = nullptr;
   };
 
-  Step& Push(const StepPlan& plan);
-  void End(const Step& step, cudaStream_t stream);
+  Step StepOf(const StepPlan& plan) const;
+  void End(Step step, cudaStream_t stream);
 
   const int vocabulary_;
   std::vector<Copy> copies_;

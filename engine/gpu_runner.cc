@@ -2,17 +2,15 @@
 
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAContext.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
-#include <cstring>
-#include <deque>
 #include <optional>
-#include <string>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -29,8 +27,6 @@
 
 namespace glimpse {
 namespace {
-
-constexpr int kHopper = 9;  // major compute capability
 
 int BlocksOf(const ModelLimits& limits, int tokens) {
   return (tokens + limits.block_size - 1) / limits.block_size;
@@ -54,6 +50,9 @@ struct GpuRunner::Impl {
   void EnqueueDecode(int rows);
   void EnqueuePrefill(int num_tokens);
   int PaddedTokens(const StepPlan& plan) const;
+  const std::vector<at::Tensor>& PictureRows() const {
+    return pictures ? pictures->rows() : no_pictures;
+  }
   std::vector<float> PrefillLogits(const StepPlan& plan);
 
   const ModelConfig config;
@@ -68,6 +67,7 @@ struct GpuRunner::Impl {
   GpuDecodeInputs decode_inputs;
   GpuPrefillInputs prefill_inputs;
   std::optional<PictureStore> pictures;  // empty: a text-only checkpoint
+  const std::vector<at::Tensor> no_pictures;
   GpuResults results;
   SlotStarter starter;
   GraphCache graphs;
@@ -181,8 +181,7 @@ void GpuRunner::Impl::Prefill(const StepPlan& plan) {
   const int tokens = PaddedTokens(plan);
   const GraphKey key = {StepKind::kPrefill, tokens};
   if (options.graphs.sizes.count(key) > 0 && graphs.Wants(key)) Record(key);
-  static const std::vector<at::Tensor> kNoPictures;
-  prefill_inputs.Fill(plan, tokens, *cache, pictures ? pictures->rows() : kNoPictures, stream);
+  prefill_inputs.Fill(plan, tokens, *cache, PictureRows(), stream);
   graphs.Run(key, [&] { EnqueuePrefill(tokens); });
   if (pictures) pictures->DropUsed(plan);
   const int samples = prefill_inputs.num_samples();
@@ -196,8 +195,7 @@ void GpuRunner::Impl::Prefill(const StepPlan& plan) {
 
 std::vector<float> GpuRunner::Impl::PrefillLogits(const StepPlan& plan) {
   const int tokens = plan.NumTokens(), padded = PaddedTokens(plan);
-  static const std::vector<at::Tensor> kNoPictures;
-  prefill_inputs.Fill(plan, padded, *cache, pictures ? pictures->rows() : kNoPictures, stream);
+  prefill_inputs.Fill(plan, padded, *cache, PictureRows(), stream);
   EnqueuePrefill(padded);
   if (pictures) pictures->DropUsed(plan);
   std::vector<float> logits;
@@ -217,19 +215,18 @@ std::vector<float> GpuRunner::Impl::PrefillLogits(const StepPlan& plan) {
 
 std::string GpuRunner::WhyNot(const ModelConfig& config, const at::TensorOptions& tensors) {
   if (!tensors.device().is_cuda()) return "no GPU";
-  const auto* device = at::cuda::getCurrentDeviceProperties();
-  if (device->major != kHopper) {
-    return absl::StrCat(device->name, " has compute capability ", device->major, ".", device->minor,
-                        ", the kernels need 9.0");
-  }
   const c10::ScalarType type = c10::typeMetaToScalarType(tensors.dtype());
   if (type != at::kBFloat16) {
     return absl::StrCat("the type is ", TypeName(type), ", the kernels need bfloat16");
   }
+  if (!HasKernels(tensors)) {
+    const auto* device = at::cuda::getCurrentDeviceProperties();
+    return absl::StrCat(device->name, " has compute capability ", device->major, ".", device->minor,
+                        ", the kernels need 9.0");
+  }
   if (DecodeModel::Supports(config.language, type)) return "";
-  return "the kernels do not take this config.json's sizes (they need heads of 128 channels, at "
-         "most "
-         "16 to a KV head, and a hidden_size near 4096 or small)";
+  return "the kernels do not take this config.json's sizes (they need heads of 128 channels, 1, 2, "
+         "4, 8 or 16 to a KV head, a hidden_size near 4096 or small, and 16 to 360448 ids)";
 }
 
 GpuRunner::GpuRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights,
@@ -282,6 +279,5 @@ std::vector<float> GpuRunner::Logits(const StepPlan& plan) {
 
 GraphStats GpuRunner::graph_stats() const { return impl_->graphs.stats(); }
 int64_t GpuRunner::graph_bytes() const { return impl_->graphs.bytes(); }
-int64_t GpuRunner::kv_bytes() const { return impl_->cache ? impl_->cache->bytes() : 0; }
 
 }  // namespace glimpse

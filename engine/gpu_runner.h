@@ -47,7 +47,6 @@ class GpuRunner : public Runner {
   std::vector<float> Logits(const StepPlan& plan) override;
   GraphStats graph_stats() const override;
   int64_t graph_bytes() const override;
-  int64_t kv_bytes() const;
 
  private:
   struct Impl;

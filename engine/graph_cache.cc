@@ -104,8 +104,12 @@ void GraphCache::Record(GraphKey key, const Enqueue& enqueue, const Trial& trial
     ++stats_.captures;
     trial.prepare();
     trial.result().zero_();
-    CheckCuda(cudaGraphLaunch(entry.graph.get(), stream_), "replay trial");
-    if (!at::equal(trial.result(), eager)) entry = {nullptr, "check", 0};
+    if (cudaGraphLaunch(entry.graph.get(), stream_) != cudaSuccess) {
+      cudaGetLastError();  // a sticky one shows in the next call
+      entry = {nullptr, "replay", 0};
+    } else if (!at::equal(trial.result(), eager)) {
+      entry = {nullptr, "check", 0};
+    }
   }
   entries_[key] = std::move(entry);
 }

@@ -1,5 +1,6 @@
-// Runs steps through libtorch alone, on any device and type: on a CPU, and on a GPU for which the
-// project has no kernels. A step is over when Launch returns. Serving thread alone.
+// Runs steps through libtorch, on any device and type: on a CPU, and on a GPU for which the project
+// has no kernels, or where they are off (for the language model: vision_operators.h chooses for
+// itself). A step is over when Launch returns. Serving thread alone.
 #ifndef GLIMPSE_ENGINE_LIBRARY_RUNNER_H_
 #define GLIMPSE_ENGINE_LIBRARY_RUNNER_H_
 

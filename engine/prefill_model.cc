@@ -5,17 +5,13 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
+#include "engine/tensor_data.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
 namespace {
 
 using kernels::bf16;
-
-template <typename T>
-T* Data(const at::Tensor& tensor) {
-  return static_cast<T*>(tensor.data_ptr());
-}
 
 }  // namespace
 

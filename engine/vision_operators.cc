@@ -10,13 +10,12 @@
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include "engine/device.h"
 #include "engine/kernels/kernels.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
 namespace {
-
-bool HasKernels(const at::Tensor& x) { return x.is_cuda() && x.scalar_type() == at::kBFloat16; }
 
 kernels::bf16* Data(const at::Tensor& x) {
   GLIMPSE_CHECK(x.is_contiguous(), "a kernel's tensor");
@@ -33,7 +32,7 @@ constexpr double kDeviation[] = {0.26862954, 0.26130258, 0.27577711};
 
 at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch, at::ScalarType type) {
   const int64_t pictures = pixels.size(0), size = pixels.size(1), grid = size / patch;
-  if (pixels.is_cuda() && type == at::kBFloat16 && patch % 2 == 0) {
+  if (HasKernels(pixels.options().dtype(type)) && patch % 2 == 0) {
     const at::Tensor rows =
         at::empty({pictures, grid * grid, 3 * patch * patch}, pixels.options().dtype(type));
     kernels::Patches args;
@@ -58,8 +57,7 @@ at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch, at::ScalarType typ
 
 VisionAttention::VisionAttention(int64_t heads, int64_t head_size, const at::TensorOptions& options)
     : heads_(heads), head_size_(head_size) {
-  const bool on_gpu = options.device().is_cuda() && options.dtype() == at::kBFloat16;
-  if (on_gpu && head_size == kernels::kVisionHeadSize) {
+  if (HasKernels(options) && head_size == kernels::kVisionHeadSize) {
     workspace_ = at::zeros({kernels::VisionAttentionWorkspaceBytes()}, options.dtype(at::kByte));
   }
 }
@@ -89,7 +87,7 @@ at::Tensor VisionAttention::operator()(const at::Tensor& qkv) const {
 // one. It saves a pass over memory, a twentieth of the tower's time, and moves six layers' output
 // by 7e-4 of its size, where bfloat16 moves it by 4e-2.
 at::Tensor LinearGelu(const at::Tensor& x, const Affine& affine) {
-  if (!HasKernels(x)) return at::gelu(at::linear(x, affine.weight, affine.bias));
+  if (!HasKernels(x.options())) return at::gelu(at::linear(x, affine.weight, affine.bias));
   const at::Tensor rows = x.flatten(0, 1);
   return at::_addmm_activation(affine.bias, rows, affine.weight.t(), /*beta=*/1, /*alpha=*/1,
                                /*use_gelu=*/true)
@@ -98,7 +96,7 @@ at::Tensor LinearGelu(const at::Tensor& x, const Affine& affine) {
 
 void AddLayerNorm(const at::Tensor& y, const Affine& norm, double eps, at::Tensor* x) {
   const int64_t width = y.size(-1);
-  if (!HasKernels(y) || width % 8 != 0 || width > kernels::kMaxNormWidth) {
+  if (!HasKernels(y.options()) || width % 8 != 0 || width > kernels::kMaxNormWidth) {
     *x += at::layer_norm(y, {width}, norm.weight, norm.bias, eps);
     return;
   }

@@ -1,6 +1,6 @@
-// What the vision tower needs beside matrix products: on a GPU in bfloat16 the project's own
-// kernels, else ATen, which is also what the kernels are tested against. All work goes to the
-// current stream; nothing is waited for.
+// What the vision tower needs beside matrix products: where HasKernels (device.h) and the sizes
+// suit, the project's own kernels, whichever runner it is; else ATen. All work goes to the current
+// stream; nothing is waited for.
 #ifndef GLIMPSE_ENGINE_VISION_OPERATORS_H_
 #define GLIMPSE_ENGINE_VISION_OPERATORS_H_
 

@@ -134,6 +134,35 @@ TEST_CASE("a small KV cache shortens the context to what it holds") {
   CHECK((*engine)->limits().max_context == 48);
 }
 
+TEST_CASE("Reload takes the weights that the files hold now, and refuses another model's") {
+  TemporaryDirectory directory;
+  CheckpointFiles files = SmallCheckpoint();
+  files.Write(directory.path());
+  const auto engine = Engine::Create(TestOptions(directory.path()));
+  REQUIRE(engine.ok());
+  StepRow row;
+  row.slot = 0;
+  row.starts = true;
+  row.tokens = SomeIds(5, 1);
+  row.positions = {0, 1, 2, 3, 4};
+  row.blocks = {0};
+  const StepPlan plan = PrefillPlan({row});
+  const std::vector<float> before = (*engine)->Logits(plan).value();
+
+  std::swap(files.Find("transformer.output_layer.weight").bytes,
+            files.Find("transformer.embedding.word_embeddings.weight").bytes);
+  files.Write(directory.path());
+  REQUIRE((*engine)->Reload().ok());
+  const std::vector<float> after = (*engine)->Logits(plan).value();
+  CHECK(Deviation(after, before) > 0.1);
+
+  nlohmann::json config = SmallConfig();
+  config["seq_length"] = 64;
+  WriteFile(directory.path() + "/config.json", config.dump());
+  CHECK((*engine)->Reload().code() == absl::StatusCode::kInvalidArgument);
+  CHECK((*engine)->Logits(plan).value() == after);
+}
+
 TEST_CASE("a text-only checkpoint serves text and refuses pictures") {
   SmallEngine engine(/*with_vision=*/false);
   CHECK(engine->limits().image_size == 0);
