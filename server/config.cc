@@ -37,8 +37,9 @@ ABSL_FLAG(
     std::string, capture, "eager",
     "When graphs are captured. eager: all before the server is ready; lazy: the smallest then, "
     "the others at first use; or a list to capture at start, as decode:4,8;prefill:512.");
-ABSL_FLAG(std::string, kernels, "auto",
-          "auto: the server's own GPU kernels where they fit; off: libtorch alone.");
+ABSL_FLAG(
+    std::string, kernels, "auto",
+    "auto: the server's own GPU kernels where they fit; off: the language model through libtorch.");
 
 // Bounds of what waits.
 ABSL_FLAG(Size, max_queue_requests, Size{256}, "Requests that wait, at most.");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "engine/schedule/scheduler.h"
 #include "preprocess/check.h"
 
@@ -9,6 +10,7 @@ namespace glimpse::bench {
 namespace {
 
 constexpr int kTextBefore = 4;  // ids in front of a picture
+constexpr int kFirstId = 100;   // of those in a prompt
 
 RgbImage Noise(int size) {
   RgbImage image{size, size, std::vector<uint8_t>(static_cast<size_t>(size) * size * 3)};
@@ -20,19 +22,35 @@ RgbImage Noise(int size) {
   return image;
 }
 
+// KV rows of a sequence after prefill.
+int64_t Context(const Shape& shape, const ModelLimits& limits) {
+  return int64_t{shape.text} + (shape.picture ? limits.image_rows : 0);
+}
+
 }  // namespace
 
+absl::Status Batch::Check(const Shape& shape, const ModelLimits& limits) {
+  if (shape.batch < 1 || shape.text <= kTextBefore || limits.vocabulary_size <= kFirstId) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a batch needs a sequence, not ", shape.batch, ", its text more than ", kTextBefore,
+        " tokens, not ", shape.text, ", and the model more than ", kFirstId, " ids"));
+  }
+  const int64_t context = Context(shape, limits);
+  const int64_t blocks = context / limits.block_size + 1;  // one more token's too
+  if (shape.batch <= limits.max_batch_size && context < limits.max_context &&
+      shape.batch * blocks <= limits.num_blocks) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no room for ", shape.batch, " sequences of ", context + 1, " tokens: there are ",
+      limits.max_batch_size, " slots and ", limits.num_blocks, " KV blocks"));
+}
+
 Batch::Batch(const Shape& shape, const ModelLimits& limits)
-    : shape_(shape),
-      limits_(limits),
-      context_(shape.text + (shape.picture ? limits.image_rows : 0)) {
-  const int blocks = (context_ + limits.block_size) / limits.block_size;  // one more token's too
-  GLIMPSE_CHECK(shape.text > kTextBefore, "the text is too short");
-  GLIMPSE_CHECK(shape.batch <= limits.max_batch_size && context_ < limits.max_context &&
-                    shape.batch * blocks <= limits.num_blocks,
-                "the engine has no room for the batch");
+    : shape_(shape), limits_(limits), context_(static_cast<int>(Context(shape, limits))) {
+  GLIMPSE_CHECK(Check(shape, limits).ok(), "a batch that the engine does not take");
   for (int i = 0; i < shape.text; ++i) {
-    prompt_.push_back(100 + i * 7 % std::min(50000, limits.vocabulary_size - 100));
+    prompt_.push_back(kFirstId + i * 7 % std::min(50000, limits.vocabulary_size - kFirstId));
   }
   if (shape.picture) image_ = Noise(limits.image_size);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "engine/schedule/bucket_table.h"
 #include "engine/schedule/model_limits.h"
 #include "engine/schedule/step_plan.h"
@@ -21,7 +22,11 @@ struct Shape {
 
 class Batch {
  public:
-  // `limits` have room for the shape and one token more a sequence. The plans point into this.
+  // INVALID_ARGUMENT: a shape that is none; RESOURCE_EXHAUSTED: `limits` have no room for it and
+  // one token more a sequence.
+  static absl::Status Check(const Shape& shape, const ModelLimits& limits);
+
+  // What passes Check. The plans point into this.
   Batch(const Shape& shape, const ModelLimits& limits);
 
   int context() const { return context_; }  // KV rows of a sequence after prefill

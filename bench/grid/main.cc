@@ -135,6 +135,7 @@ absl::Status RunMode(const std::string& mode, const std::vector<Shape>& shapes,
   const Effort effort{absl::GetFlag(FLAGS_warm_ups), absl::GetFlag(FLAGS_runs),
                       absl::GetFlag(FLAGS_budget)};
   for (const Shape& shape : shapes) {
+    GLIMPSE_RETURN_IF_ERROR(Batch::Check(shape, engine->limits()));
     const Batch batch(shape, engine->limits());
     c10::cuda::CUDACachingAllocator::resetPeakStats(0);
     GLIMPSE_ASSIGN_OR_RETURN(const std::vector<Stage> stages, Measure(*engine, batch, effort));

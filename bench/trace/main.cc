@@ -3,6 +3,8 @@
 // one.
 #include <c10/cuda/CUDACachingAllocator.h>
 
+#include <algorithm>
+#include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -78,7 +80,7 @@ bool Report(const ApiLog::Calls& log, double allocations, int steps) {
 
 absl::StatusOr<bool> Run() {
   const Shape shape{absl::GetFlag(FLAGS_batch), absl::GetFlag(FLAGS_text), false};
-  const int steps = absl::GetFlag(FLAGS_steps);
+  const int steps = std::max(absl::GetFlag(FLAGS_steps), 1);
   EngineOptions options;
   options.model_dir = absl::GetFlag(FLAGS_model);
   options.load_format = LoadFormat::kDummy;
@@ -87,6 +89,7 @@ absl::StatusOr<bool> Run() {
   options.max_context = shape.text + 1;
   options.capture = "lazy";
   GLIMPSE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Create(options));
+  GLIMPSE_RETURN_IF_ERROR(Batch::Check(shape, engine->limits()));
   const Batch batch(shape, engine->limits());
   for (const StepPlan& plan : batch.Prefill()) {
     GLIMPSE_RETURN_IF_ERROR(RunStep(*engine, plan).status());
@@ -112,7 +115,12 @@ absl::StatusOr<bool> Run() {
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("shows what the host calls in a decode step");
   absl::ParseCommandLine(argc, argv);
-  const absl::StatusOr<bool> clean = glimpse::bench::Run();
+  absl::StatusOr<bool> clean;
+  try {
+    clean = glimpse::bench::Run();
+  } catch (const std::exception& error) {
+    clean = absl::InternalError(error.what());
+  }
   if (!clean.ok()) std::cerr << "glimpse-trace: " << clean.status() << "\n";
   return clean.ok() && *clean ? 0 : 1;
 }
