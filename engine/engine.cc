@@ -267,6 +267,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
     impl->tensors = at::TensorOptions().dtype(type).device(device);
     ModelLimits limits = PlanLimits(options, impl->config);
     GLIMPSE_RETURN_IF_ERROR(impl->Load(&limits));
+    impl->options.progress = nullptr;  // the caller's, for this call alone
     limits.max_context = std::min(limits.max_context, limits.num_blocks * kBlockSize);
     ModelInfo info = Describe(options, impl->config, impl->tensors);
     info.weight_bytes = impl->weight_bytes;

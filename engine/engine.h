@@ -52,7 +52,7 @@ struct EngineOptions {
   int max_prefill_tokens = 2048;  // tokens of a prefill plan, at most
   int max_vision_rows = 4;        // pictures of a vision plan, at most
 
-  // Told now and then while weights load: bytes done and bytes in all. May be empty.
+  // Told now and then while weights load in Create: bytes done and bytes in all. May be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
 

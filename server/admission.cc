@@ -11,6 +11,11 @@ void Admission::Open() {
   if (state_ == State::kLoading) state_ = State::kOpen;
 }
 
+void Admission::Suspend() {
+  MutexLock lock(&mutex_);
+  if (state_ == State::kOpen) state_ = State::kLoading;
+}
+
 void Admission::Close() {
   MutexLock lock(&mutex_);
   state_ = State::kDraining;

@@ -1,6 +1,6 @@
-// Which calls the server takes: none while it loads, none while it drains, and no more bytes of
-// unprepared requests than it has room for. Counts the calls that are there, so that a drain can
-// wait for them.
+// Which calls the server takes: none while it loads or loads anew, none while it drains, and no
+// more bytes of unprepared requests than it has room for. Counts the calls that are there, so that
+// a drain can wait for them.
 //
 // This is a shared mutable object of its own because it covers what RequestQueue can't: a call from
 // its first byte, before there is anything to queue, to its last, after the queue has let it go.
@@ -23,8 +23,9 @@ class Admission {
   // `max_preparing_bytes` bounds the sum over calls between Enter and Prepared; >= 1.
   explicit Admission(int64_t max_preparing_bytes) : max_preparing_bytes_(max_preparing_bytes) {}
 
-  void Open();   // loaded: calls are taken from now on, unless Close came first
-  void Close();  // draining: no more calls are taken, for good
+  void Open();     // loaded: calls are taken from now on, unless Close came first
+  void Suspend();  // loading anew: none are taken until the next Open
+  void Close();    // draining: no more calls are taken, for good
 
   // OK: the call is in, and owes one Prepared with the same bytes and then one Leave. Otherwise
   // LOADING, DRAINING or QUEUE_FULL as in status.h.

@@ -1,8 +1,8 @@
 // glimpse-server: flags in, a serving process out. The only place that knows the real clock and
 // engine.
 //
-// Order of a life: listen (health says "liveness" only, calls get LOADING) -> load -> serve -> a
-// signal -> drain -> end.
+// Order of a life: listen (health says "liveness" only, calls get LOADING) -> load -> serve, with a
+// reload at each SIGHUP -> a signal -> drain -> end.
 #include <google/protobuf/stubs/logging.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -119,7 +119,28 @@ void Drain(absl::Duration timeout, Admission& admission, ServingLoop& loop, Grpc
   server.Shutdown(absl::ZeroDuration());
 }
 
-absl::Status Serve(const ServerConfig& config, TerminationSignal& signal) {
+// Loads the checkpoint's files as they are now, between the calls that were accepted before and
+// those after. An error: the old weights are gone, and the new ones did not come.
+absl::Status Reload(absl::Duration timeout, Admission& admission, ServingLoop& loop, Engine& engine,
+                    GrpcServer& server) {
+  std::fprintf(stderr, "reloading after %d calls\n", admission.calls());
+  admission.Suspend();
+  server.SetReady(false);
+  absl::Status status = absl::DeadlineExceededError("calls are still running");
+  if (admission.WaitUntilEmpty(timeout)) {
+    loop.RunWhenIdle([&] { status = engine.Reload(); });
+  }
+  const bool old_one_serves = absl::IsDeadlineExceeded(status) || absl::IsInvalidArgument(status) ||
+                              absl::IsNotFound(status);
+  if (!status.ok() && !old_one_serves) return status;
+  std::fprintf(stderr, "%s\n",
+               status.ok() ? "reloaded" : absl::StrCat("not reloaded: ", status.message()).c_str());
+  admission.Open();
+  server.SetReady(true);
+  return absl::OkStatus();
+}
+
+absl::Status Serve(const ServerConfig& config, ServerSignals& signals) {
   const RealClock clock;
   Admission admission(config.queue.max_bytes);
   RequestQueue queue(config.queue);
@@ -135,12 +156,14 @@ absl::Status Serve(const ServerConfig& config, TerminationSignal& signal) {
   options.max_prefill_tokens = config.engine.max_prefill_tokens;
   options.max_vision_rows = config.engine.max_vision_rows;
   ServingLoop loop(options, &queue, model.engine.get(), &clock);
-  signal.Defer();
+  signals.Defer();
   service.Serve(&model.for_service);
   server->SetReady(true);
   std::fprintf(stderr, "listening on %s\n", server->address().c_str());
 
-  signal.Wait();
+  while (signals.Wait() == Wanted::kReload) {
+    GLIMPSE_RETURN_IF_ERROR(Reload(config.drain_timeout, admission, loop, *model.engine, *server));
+  }
   Drain(config.drain_timeout, admission, loop, *server);
   return absl::OkStatus();
 }
@@ -177,9 +200,9 @@ int Main(int argc, char** argv) {
     return EXIT_SUCCESS;
   }
   RaiseFileLimit();
-  std::signal(SIGPIPE, SIG_IGN);         // standard error may be a pipe whose reader has left
-  auto* signal = new TerminationSignal;  // its thread outlives main
-  const absl::Status status = Serve(*config, *signal);
+  std::signal(SIGPIPE, SIG_IGN);      // standard error may be a pipe whose reader has left
+  auto* signals = new ServerSignals;  // its thread outlives main
+  const absl::Status status = Serve(*config, *signals);
   return status.ok() ? EXIT_SUCCESS : Fail(status);
 }
 

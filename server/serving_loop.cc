@@ -35,6 +35,30 @@ void ServingLoop::Drain(absl::Time deadline) {
   if (thread_.joinable()) thread_.join();
 }
 
+void ServingLoop::RunWhenIdle(const std::function<void()>& task) {
+  {
+    MutexLock lock(&mutex_);
+    task_ = &task;
+  }
+  queue_->Wake();
+  MutexLock lock(&mutex_);
+  while (task_ != nullptr) task_done_.Wait(&mutex_);
+}
+
+bool ServingLoop::RunTask() {
+  const std::function<void()>* task = nullptr;
+  {
+    MutexLock lock(&mutex_);
+    task = task_;
+  }
+  if (task == nullptr) return false;
+  (*task)();
+  MutexLock lock(&mutex_);
+  task_ = nullptr;
+  task_done_.NotifyAll();
+  return true;
+}
+
 void ServingLoop::Run() {
   while (!MustEnd()) {
     if (LaunchNext()) continue;
@@ -42,7 +66,7 @@ void ServingLoop::Run() {
       FinishOldest();
     } else if (queue_->closed() && queue_->depth().requests == 0) {
       return;
-    } else {
+    } else if (!RunTask()) {
       queue_->WaitForWork(absl::InfiniteFuture());
     }
   }

@@ -6,6 +6,7 @@
 #define GLIMPSE_SERVER_SERVING_LOOP_H_
 
 #include <deque>
+#include <functional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -35,6 +36,10 @@ class ServingLoop {
   // steps that are in flight then. One caller at a time; again is harmless.
   void Drain(absl::Time deadline);
 
+  // Runs `task` on the loop's thread once nothing runs or waits there, and returns when it is done:
+  // for what needs the runner to itself. One caller at a time, and not beside a Drain.
+  void RunWhenIdle(const std::function<void()>& task);
+
  private:
   struct Step {
     StepPlan plan;
@@ -44,6 +49,7 @@ class ServingLoop {
   void Run();
   bool LaunchNext();    // false: nothing can be launched now
   void FinishOldest();  // a step is in flight
+  bool RunTask();       // false: there is none
   bool MustEnd() const;
 
   RequestQueue* const queue_;
@@ -53,7 +59,9 @@ class ServingLoop {
   std::deque<Step> in_flight_;  // the thread's alone; the oldest first
 
   mutable Mutex mutex_;
+  CondVar task_done_;
   absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  const std::function<void()>* task_ ABSL_GUARDED_BY(mutex_) = nullptr;
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -138,8 +138,12 @@ TEST_CASE("Reload takes the weights that the files hold now, and refuses another
   TemporaryDirectory directory;
   CheckpointFiles files = SmallCheckpoint();
   files.Write(directory.path());
-  const auto engine = Engine::Create(TestOptions(directory.path()));
+  EngineOptions options = TestOptions(directory.path());
+  bool created = false;
+  options.progress = [&](int64_t, int64_t) { CHECK(!created); };  // the caller's may be gone then
+  const auto engine = Engine::Create(options);
   REQUIRE(engine.ok());
+  created = true;
   StepRow row;
   row.slot = 0;
   row.starts = true;

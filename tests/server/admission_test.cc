@@ -30,6 +30,22 @@ TEST_CASE("a drain that came while loading stays") {
   CHECK(Refusal(admission) == "DRAINING");
 }
 
+TEST_CASE("no call is taken while the weights are loaded anew, and a drain outlasts that") {
+  Admission admission(100);
+  admission.Suspend();  // loading still: nothing to suspend
+  admission.Open();
+  CHECK(Refusal(admission) == "");
+  admission.Suspend();
+  CHECK(Refusal(admission) == "LOADING");
+  CHECK(admission.calls() == 1);
+  admission.Open();
+  CHECK(Refusal(admission) == "");
+  admission.Close();
+  admission.Suspend();
+  admission.Open();
+  CHECK(Refusal(admission) == "DRAINING");
+}
+
 TEST_CASE("unprepared requests have room for so many bytes") {
   Admission admission(100);
   admission.Open();

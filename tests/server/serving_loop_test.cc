@@ -83,6 +83,33 @@ std::vector<int32_t> Alone(std::vector<int32_t> prompt, int max_tokens) {
   return AnswerAlone(*MakeRequest(&nobody, std::move(prompt), max_tokens), Limits());
 }
 
+TEST_CASE("a task runs between steps, once nothing runs or waits") {
+  StepGate gate;
+  gate.Close();
+  TestClient clients[3];
+  Fixture fixture(GENERATE(1, 2), [&](const StepPlan&) { gate.Pass(); });
+  for (TestClient& client : clients) fixture.Push(&client, 4);  // two run, one waits
+  gate.WaitUntilHeld();
+  int finished_before = -1;
+  std::thread asks([&] {
+    fixture.loop.RunWhenIdle([&] {
+      finished_before = 0;
+      for (const TestClient& client : clients) finished_before += client.finished();
+    });
+  });
+  gate.Open();
+  asks.join();
+  CHECK(finished_before == 3);
+
+  bool ran = false;
+  fixture.loop.RunWhenIdle([&] { ran = true; });  // with nothing there at all
+  CHECK(ran);
+  TestClient after;
+  fixture.Push(&after, 4);
+  fixture.loop.Drain(absl::InfiniteFuture());
+  CHECK(after.finished());
+}
+
 TEST_CASE("a drain finishes what was accepted, and then nothing is accepted") {
   TestClient clients[5];
   Fixture fixture(GENERATE(1, 2));
