@@ -14,7 +14,6 @@ namespace {
 using kernels::bf16;
 
 constexpr int kKernelRows[] = {8, 16, 32, 64};
-constexpr int kMaxVocabulary = 360448;  // of kernels::Sample
 
 // Of the query heads that share a KV head; prefill's attention wants a power of two.
 bool TakesGroup(int group) { return group <= kernels::kMaxGroup && (group & (group - 1)) == 0; }
@@ -37,8 +36,9 @@ bool DecodeModel::Supports(const LanguageConfig& config, at::ScalarType type) {
   return type == at::kBFloat16 && config.head_size == kernels::kHeadSize &&
          config.rotary_size == kernels::kHeadSize / 2 &&
          TakesGroup(config.num_heads / config.num_kv_heads) &&
-         config.vocabulary_size >= kMinIndices && config.vocabulary_size <= kMaxVocabulary &&
-         config.max_context >= kMinIndices && kernels::TakesPlain({config.QkvSize(), hidden}) &&
+         config.vocabulary_size >= kMinIndices &&
+         config.vocabulary_size <= kernels::kMaxVocabulary && config.max_context >= kMinIndices &&
+         kernels::TakesPlain({config.QkvSize(), hidden}) &&
          kernels::TakesResidual({hidden, config.QuerySize()}) &&
          kernels::TakesResidual({hidden, ffn}) && hidden % 64 == 0 &&
          hidden <= kernels::kMaxNormWidth;

@@ -27,12 +27,13 @@ namespace glimpse::kernels {
 
 using bf16 = __nv_bfloat16;
 
-constexpr int kHeadSize = 128;        // channels of a head of the language model
-constexpr int kRotaryPairs = 32;      // of its channels that rope turns: (0, 1) to (62, 63)
-constexpr int kVisionHeadSize = 112;  // channels of a head that VisionAttention takes
-constexpr int kMaxNormWidth = 8192;   // channels of a row that the norms take
-constexpr int kKvBlockRows = 16;      // cache rows of a KV block
-constexpr int kMaxGroup = 16;         // query heads that share a KV head, at most
+constexpr int kHeadSize = 128;          // channels of a head of the language model
+constexpr int kRotaryPairs = 32;        // of its channels that rope turns: (0, 1) to (62, 63)
+constexpr int kVisionHeadSize = 112;    // channels of a head that VisionAttention takes
+constexpr int kMaxNormWidth = 8192;     // channels of a row that the norms take
+constexpr int kKvBlockRows = 16;        // cache rows of a KV block
+constexpr int kMaxVocabulary = 360448;  // of Sample
+constexpr int kMaxGroup = 16;           // query heads that share a KV head, at most
 
 // ---- Decode -------------------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ struct Sample {
   int32_t* last_tokens = nullptr;   // [slots] takes the chosen id
   SampleResult* results = nullptr;  // [rows]; those left out or without samples are not written
   int rows = 0;
-  int vocabulary = 0;  // 1..360448
+  int vocabulary = 0;  // 1..kMaxVocabulary
 };
 constexpr int SeenWords(int vocabulary) { return (vocabulary + 31) / 32; }
 void Launch(const Sample& args, cudaStream_t stream);

@@ -38,6 +38,8 @@
 namespace glimpse::kernels {
 namespace {
 
+static_assert(kMaxVocabulary == kTokenCluster * kMaxChunk);
+
 // Ids of a block: whole words of `seen`.
 __host__ __device__ constexpr int ChunkOf(int vocabulary) {
   return (vocabulary + 32 * kTokenCluster - 1) / (32 * kTokenCluster) * 32;
@@ -244,8 +246,7 @@ __global__ void __launch_bounds__(kTokenThreads, kBlocks) SampleKernel(Sample ar
 }  // namespace
 
 void Launch(const Sample& args, cudaStream_t stream) {
-  GLIMPSE_CHECK(args.vocabulary >= 1 && args.vocabulary <= kTokenCluster * kMaxChunk,
-                "Sample: vocabulary");
+  GLIMPSE_CHECK(args.vocabulary >= 1 && args.vocabulary <= kMaxVocabulary, "Sample: vocabulary");
   if (args.rows == 0) return;
   const size_t shared_bytes =
       sizeof(float) * static_cast<size_t>(TokenChunk::Room(ChunkOf(args.vocabulary)));
