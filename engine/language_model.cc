@@ -4,7 +4,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/pow.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -12,6 +11,7 @@
 
 #include <optional>
 
+#include "engine/rope_table.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
@@ -31,12 +31,10 @@ at::Tensor Mlp(const at::Tensor& x, const LanguageLayerWeights& weights) {
 
 LanguageModel::LanguageModel(const LanguageConfig& config, const LanguageWeights& weights)
     : config_(config), weights_(weights) {
-  const at::TensorOptions f32 = weights.word_embeddings.options().dtype(at::kFloat);
-  const at::Tensor pair = at::arange(0, config.rotary_size, 2, f32);
-  const at::Tensor theta = at::pow(config.rope_base, pair.div(-config.rotary_size));
-  const at::Tensor angle = at::arange(config.max_context, f32).unsqueeze(1) * theta;
-  cos_ = angle.cos().to(weights.word_embeddings.scalar_type());
-  sin_ = angle.sin().to(weights.word_embeddings.scalar_type());
+  const at::TensorOptions options = weights.word_embeddings.options();
+  const RopeTable rope(config, options);
+  cos_ = rope.cos.to(options);
+  sin_ = rope.sin.to(options);
 }
 
 at::Tensor LanguageModel::Forward(const StepInputs& step, const std::vector<at::Tensor>& pictures,
