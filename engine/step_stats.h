@@ -33,6 +33,8 @@ struct MemoryUse {
   int64_t graphs = 0;
   int64_t workspace = 0;  // buffers of the steps and what the libraries keep
   int64_t free = 0;
+
+  std::string DebugString() const;  // each use in GiB
 };
 
 }  // namespace glimpse

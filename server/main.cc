@@ -81,13 +81,6 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& mode
                    " ids, but config.json's padded_vocab_size is ", rows));
 }
 
-void PrintMemory(const MemoryUse& use) {
-  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
-  std::fprintf(
-      stderr, "memory (GiB): weights %.2f, KV cache %.2f, graphs %.2f, workspace %.2f, free %.2f\n",
-      gib(use.weights), gib(use.kv_cache), gib(use.graphs), gib(use.workspace), gib(use.free));
-}
-
 absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* clock) {
   // Before the weights, which can take minutes: what is wrong here is said at once.
   EngineOptions options = config.engine;
@@ -100,7 +93,7 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config, const Clock* c
   GLIMPSE_ASSIGN_OR_RETURN(model.engine, Engine::Create(options));
   std::fprintf(stderr, "steps run on %s: %s\n", model.engine->info().device.c_str(),
                model.engine->info().execution.c_str());
-  PrintMemory(model.engine->memory());
+  std::fprintf(stderr, "memory (GiB): %s\n", model.engine->memory().DebugString().c_str());
   model.served = std::make_unique<ServedModel>(std::move(tokenizer), std::move(chat_template),
                                                model.engine->limits(), config.images);
   model.for_service = {model.served.get(), model.engine->info().default_sampling,

@@ -106,13 +106,6 @@ CellMemory MemoryNow() {
   return memory;
 }
 
-std::string Describe(const MemoryUse& memory) {
-  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
-  return absl::StrFormat("GiB: weights %.2f, KV cache %.2f, graphs %.2f, workspace %.2f, free %.2f",
-                         gib(memory.weights), gib(memory.kv_cache), gib(memory.graphs),
-                         gib(memory.workspace), gib(memory.free));
-}
-
 std::string Describe(const GraphStats& stats) {
   int64_t replays = 0;
   for (const auto& [key, count] : stats.replays) replays += count;
@@ -142,7 +135,7 @@ absl::Status RunMode(const std::string& mode, const std::vector<Shape>& shapes,
     const CellMemory memory = MemoryNow();
     for (const Stage& stage : stages) table->Add(mode, shape, batch.context(), stage, memory);
   }
-  table->Note(mode + ": " + Describe(engine->memory()));
+  table->Note(mode + ": GiB: " + engine->memory().DebugString());
   table->Note(mode + ": " + Describe(engine->graph_stats()));
   return absl::OkStatus();
 }
