@@ -27,7 +27,7 @@
 namespace glimpse {
 namespace {
 
-constexpr int kBlockSize = 16;
+constexpr int kBlockSize = kernels::kKvBlockRows;  // whatever runs the steps
 
 // Where kv_cache_bytes is 0, the cache takes no more than this.
 constexpr int64_t kCpuKvBytes = int64_t{1} << 30;
@@ -93,19 +93,21 @@ absl::StatusOr<int> CountBlocks(const EngineOptions& options, const ModelLimits&
                                 int64_t block_bytes, int64_t free) {
   const int64_t wanted = int64_t{limits.max_batch_size} *
                          ((limits.max_context + limits.block_size - 1) / limits.block_size);
+  const int64_t room = free / block_bytes - KvCache::kExtraBlocks;
   int64_t blocks = options.kv_cache_bytes / block_bytes;
-  if (options.kv_cache_bytes == 0) blocks = std::clamp(free / block_bytes - 2, int64_t{1}, wanted);
+  if (options.kv_cache_bytes == 0) blocks = std::clamp(room, int64_t{1}, wanted);
   if (blocks < 1) {
     return absl::InvalidArgumentError(absl::StrCat("the KV cache needs at least ", block_bytes,
                                                    " bytes (kv_cache_bytes is ",
                                                    options.kv_cache_bytes, ")"));
   }
-  if (blocks > free / block_bytes - 2) {  // the cache has two more blocks
+  if (blocks > room) {
     return absl::ResourceExhaustedError(absl::StrCat("the KV cache asks for ", blocks * block_bytes,
                                                      " bytes, but ", std::max(free, int64_t{0}),
                                                      " are free"));
   }
-  constexpr int64_t kMost = std::numeric_limits<int>::max() / kBlockSize - 2;  // rows are ints
+  constexpr int64_t kMost =
+      std::numeric_limits<int>::max() / kBlockSize - KvCache::kExtraBlocks;  // rows are ints
   return static_cast<int>(std::min(blocks, kMost));
 }
 
@@ -185,6 +187,7 @@ struct Engine::Impl {
   absl::Status CheckLoaded() const;
   absl::Status MakeRunner(Weights weights, ModelLimits* limits);
   absl::StatusOr<int> Blocks(const ModelLimits& limits, int64_t free) const;
+  int64_t BlockBytes() const;
 };
 
 std::string Engine::Impl::WhyNotKernels() const {
@@ -210,17 +213,18 @@ absl::Status Engine::Impl::Load(ModelLimits* limits) {
   GLIMPSE_ASSIGN_OR_RETURN(Weights weights, GetWeights(options, config, tensors));
   weight_bytes = weights.bytes;
   GLIMPSE_RETURN_IF_ERROR(MakeRunner(std::move(weights), limits));
-  kv_bytes = KvCache::BlockBytes(config.language, kBlockSize,
-                                 static_cast<int64_t>(tensors.dtype().itemsize())) *
-             (limits->num_blocks + 2);
+  kv_bytes = BlockBytes() * (limits->num_blocks + KvCache::kExtraBlocks);
   return absl::OkStatus();
 }
 
 absl::StatusOr<int> Engine::Impl::Blocks(const ModelLimits& limits, int64_t free) const {
   if (limits.num_blocks > 0) return limits.num_blocks;
-  const int64_t block_bytes = KvCache::BlockBytes(config.language, kBlockSize,
-                                                  static_cast<int64_t>(tensors.dtype().itemsize()));
-  return CountBlocks(options, limits, block_bytes, free);
+  return CountBlocks(options, limits, BlockBytes(), free);
+}
+
+int64_t Engine::Impl::BlockBytes() const {
+  return KvCache::BlockBytes(config.language, kBlockSize,
+                             static_cast<int64_t>(tensors.dtype().itemsize()));
 }
 
 absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {

@@ -42,6 +42,7 @@ struct GpuRunner::Impl {
   void Start(int num_blocks);
   void RecordAtStart();
   void Record(GraphKey key);
+  void RecordIfWanted(GraphKey key);  // at a size's first use
 
   void StartSlots(const StepPlan& plan);
   void Vision(const StepPlan& plan);
@@ -140,6 +141,10 @@ void GpuRunner::Impl::Record(GraphKey key) {
   }
 }
 
+void GpuRunner::Impl::RecordIfWanted(GraphKey key) {
+  if (options.graphs.sizes.count(key) > 0 && graphs.Wants(key)) Record(key);
+}
+
 void GpuRunner::Impl::EnqueueDecode(int rows) {
   decode->Layers(decode_inputs.device(), rows, stream);
   decode->Head(rows, stream);
@@ -171,7 +176,7 @@ void GpuRunner::Impl::Vision(const StepPlan& plan) {
 void GpuRunner::Impl::Decode(const StepPlan& plan) {
   const int rows = static_cast<int>(plan.rows.size());
   const GraphKey key = {StepKind::kDecode, rows};
-  if (options.graphs.sizes.count(key) > 0 && graphs.Wants(key)) Record(key);
+  RecordIfWanted(key);
   decode_inputs.Fill(plan, *cache, stream);
   graphs.Run(key, [&] { EnqueueDecode(rows); });
   results.Read(plan, sampler.results, decode->logits(), stream);
@@ -180,7 +185,7 @@ void GpuRunner::Impl::Decode(const StepPlan& plan) {
 void GpuRunner::Impl::Prefill(const StepPlan& plan) {
   const int tokens = PaddedTokens(plan);
   const GraphKey key = {StepKind::kPrefill, tokens};
-  if (options.graphs.sizes.count(key) > 0 && graphs.Wants(key)) Record(key);
+  RecordIfWanted(key);
   prefill_inputs.Fill(plan, tokens, *cache, PictureRows(), stream);
   graphs.Run(key, [&] { EnqueuePrefill(tokens); });
   if (pictures) pictures->DropUsed(plan);

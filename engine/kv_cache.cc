@@ -23,7 +23,7 @@ KvCache::KvCache(const LanguageConfig& config, int num_blocks, int block_size,
                  const at::TensorOptions& options)
     : num_blocks_(num_blocks), block_size_(block_size) {
   GLIMPSE_CHECK(block_size >= 2, "the extra block needs a zero row and a trash row");
-  const int64_t rows = (int64_t{num_blocks} + 2) * block_size;
+  const int64_t rows = (int64_t{num_blocks} + kExtraBlocks) * block_size;
   for (int layer = 0; layer < config.num_layers; ++layer) {
     keys_.push_back(at::zeros({rows, config.num_kv_heads, config.head_size}, options));
     values_.push_back(at::zeros({rows, config.num_kv_heads, config.head_size}, options));

@@ -21,6 +21,8 @@ namespace glimpse {
 
 class KvCache {
  public:
+  static constexpr int kExtraBlocks = 2;  // behind the sequences', see above
+
   // `options` has the device and the type. block_size >= 2. Throws c10::OutOfMemoryError.
   KvCache(const LanguageConfig& config, int num_blocks, int block_size,
           const at::TensorOptions& options);
@@ -56,7 +58,8 @@ class KvCache {
  private:
   const int num_blocks_;
   const int block_size_;
-  std::vector<at::Tensor> keys_;    // a layer: [(blocks + 2) * block_size, kv_heads, head_size]
+  std::vector<at::Tensor>
+      keys_;  // a layer: [(blocks + kExtraBlocks) * block_size, kv_heads, head_size]
   std::vector<at::Tensor> values_;  // the same
 };
 
