@@ -25,21 +25,22 @@ STREAMS = 8
 MAX_TOKENS = 64
 
 
-def answer_to(chat, case):
-    message = request(
+def question(case):
+    return request(
         *[turn["text"] for turn in case.messages],
         roles=[turn["role"] for turn in case.messages],
         image=case.image_bytes,
         temperature=0,
         max_tokens=MAX_TOKENS,
     )
-    return ask(chat, message).text
 
 
-def ask_all(cases):
-    with harness.Server(f"--max_batch_size={STREAMS}") as server:
+def ask_all(cases, *flags):
+    """The answers, and what the server said of itself."""
+    with harness.Server(f"--max_batch_size={STREAMS}", *flags) as server:
         with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
-            return list(pool.map(lambda case: answer_to(server.chat, case), cases))
+            found = list(pool.map(lambda case: ask(server.chat, question(case)), cases))
+        return found, list(server.lines)
 
 
 def print_table(right, asked):
@@ -74,7 +75,7 @@ def main():
 
     cases = heldout_cases(args.count, args.seed)
     right, asked = collections.Counter(), collections.Counter()
-    for case, answer in zip(cases, ask_all(cases)):
+    for case, answer in zip(cases, (answer.text for answer in ask_all(cases)[0])):
         asked[case.category, case.language] += 1
         if case.is_right(answer):
             right[case.category, case.language] += 1

@@ -6,12 +6,10 @@ that training never saw, but for a point.
 """
 
 import argparse
-import concurrent.futures
 import sys
 
 import harness
-from accuracy_test import MAX_TOKENS, STREAMS
-from harness import ask, request
+from accuracy_test import ask_all
 
 sys.path.insert(0, str(harness.ROOT / "models/tiny"))
 from heldout import heldout_cases  # noqa: E402
@@ -19,22 +17,9 @@ from heldout import heldout_cases  # noqa: E402
 MOST_WORSE = 0.01  # of the answers
 
 
-def question(case):
-    return request(
-        *[turn["text"] for turn in case.messages],
-        roles=[turn["role"] for turn in case.messages],
-        image=case.image_bytes,
-        temperature=0,
-        max_tokens=MAX_TOKENS,
-    )
-
-
 def answers(cases, device, dtype):
-    flags = f"--max_batch_size={STREAMS}", f"--device={device}", f"--dtype={dtype}"
-    with harness.Server(*flags) as server:
-        with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
-            found = list(pool.map(lambda case: ask(server.chat, question(case)), cases))
-        return found, [line for line in server.lines if line.startswith("steps run on")]
+    found, lines = ask_all(cases, f"--device={device}", f"--dtype={dtype}")
+    return found, [line for line in lines if line.startswith("steps run on")]
 
 
 def num_right(cases, found):
