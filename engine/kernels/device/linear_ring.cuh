@@ -62,7 +62,7 @@ struct LinearShared {
       InitBarrier(&full[i], 1);
       InitBarrier(&empty[i], kConsumerWarps);
     }
-    InitBarrier(&scales_ready, 1);
+    InitBarrier(&scales_ready, kWarp);
     InitBarrier(&ring_free, kConsumerWarps * kPlainBlocks);
     InitBarrier(&parts_ready, 1);
     FenceBarrierInit();
@@ -211,8 +211,7 @@ __device__ void SumStatistics(const RowStatistics& of, LinearShared<kRows>& shar
           of.sum_squares == nullptr ? 1 : rsqrtf(sums[i] / of.channels + of.eps);
     }
   }
-  __syncwarp();
-  if (lane == 0) Arrive(&shared.scales_ready);
+  Arrive(&shared.scales_ready);  // each lane for what it wrote
 }
 
 }  // namespace glimpse::kernels
