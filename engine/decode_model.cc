@@ -116,8 +116,6 @@ void DecodeModel::Layers(const DecodeInputs& inputs, int rows, cudaStream_t stre
   start.weight = Data<bf16>(weights_.layers[0].input_layernorm);
   Launch(start, stream);
 
-  kernels::ResidualFinish residual = {Data<float>(residual_), nullptr, Data<bf16>(x_),
-                                      Data<float>(sum_squares_), config_.hidden_size};
   for (int i = 0; i < config_.num_layers; ++i) {
     const LanguageLayerWeights& weights = weights_.layers[i];
     const Layer& layer = products.layers[i];
@@ -133,15 +131,22 @@ void DecodeModel::Layers(const DecodeInputs& inputs, int rows, cudaStream_t stre
                                     config_.num_kv_heads};
     Launch(layer.query_key_value, qkv, stream);
     Attention(i, inputs, rows, stream);
-    residual.weight = Data<bf16>(weights.post_attention_layernorm);
-    Launch(layer.dense, residual, stream);
-    Launch(layer.dense_h_to_4h,
-           kernels::SwigluFinish{Data<bf16>(activation_), config_.ffn_hidden_size}, stream);
     const bool last = i + 1 == config_.num_layers;
-    residual.weight =
-        Data<bf16>(last ? weights_.final_layernorm : weights_.layers[i + 1].input_layernorm);
-    Launch(layer.dense_4h_to_h, residual, stream);
+    BehindAttention(layer, weights.post_attention_layernorm,
+                    last ? weights_.final_layernorm : weights_.layers[i + 1].input_layernorm,
+                    stream);
   }
+}
+
+void DecodeModel::BehindAttention(const Layer& layer, const at::Tensor& norm,
+                                  const at::Tensor& next_norm, cudaStream_t stream) const {
+  kernels::ResidualFinish residual = {Data<float>(residual_), Data<bf16>(norm), Data<bf16>(x_),
+                                      Data<float>(sum_squares_), config_.hidden_size};
+  Launch(layer.dense, residual, stream);
+  Launch(layer.dense_h_to_4h,
+         kernels::SwigluFinish{Data<bf16>(activation_), config_.ffn_hidden_size}, stream);
+  residual.weight = Data<bf16>(next_norm);
+  Launch(layer.dense_4h_to_h, residual, stream);
 }
 
 void DecodeModel::Attention(int layer, const DecodeInputs& inputs, int rows,
@@ -161,13 +166,20 @@ void DecodeModel::Attention(int layer, const DecodeInputs& inputs, int rows,
   Launch(attention, stream);
 }
 
-void DecodeModel::TakeHidden(const at::Tensor& hidden, const int32_t* indices, int rows,
-                             cudaStream_t stream) const {
-  kernels::StartRows start = Start(KernelRows(rows));
-  start.table = Data<bf16>(hidden);
+void DecodeModel::FinishPrefill(const PrefillRows& from, const int32_t* indices, int rows,
+                                cudaStream_t stream) const {
+  const int kernel_rows = KernelRows(rows);
+  kernels::StartRows start = Start(kernel_rows);
+  start.table = Data<bf16>(from.x);
   start.indices = indices;
-  start.weight = Data<bf16>(weights_.final_layernorm);
+  start.weight = Data<bf16>(weights_.final_layernorm);  // of no use here, as what it makes
   Launch(start, stream);
+  Launch(kernels::Embed{indices, /*pictures=*/nullptr, Data<bf16>(from.attended),
+                        Data<bf16>(attended_), kernel_rows, config_.QuerySize()},
+         stream);
+  BehindAttention(products_.at(kernel_rows).layers.back(),
+                  weights_.layers.back().post_attention_layernorm, weights_.final_layernorm,
+                  stream);
 }
 
 void DecodeModel::Head(int rows, cudaStream_t stream) const {

@@ -19,6 +19,7 @@
 #include "engine/kernels/decode_linear.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kv_cache.h"
+#include "engine/prefill_model.h"
 #include "engine/rope_table.h"
 #include "engine/weights.h"
 
@@ -61,9 +62,10 @@ class DecodeModel {
 
   // From ids to what the output layer reads.
   void Layers(const DecodeInputs& inputs, int rows, cudaStream_t stream) const;
-  // The same for rows of a prefill's last layer: hidden [.., hidden], indices [KernelRows(rows)].
-  void TakeHidden(const at::Tensor& hidden, const int32_t* indices, int rows,
-                  cudaStream_t stream) const;
+  // What a prefill leaves to be done for those of its tokens whose logits are wanted, few as they
+  // are: the last layer behind its attention. indices [KernelRows(rows)] of the tokens.
+  void FinishPrefill(const PrefillRows& from, const int32_t* indices, int rows,
+                     cudaStream_t stream) const;
   // To logits(), rows [0, rows).
   void Head(int rows, cudaStream_t stream) const;
   // From logits() to the sampler's results.
@@ -83,6 +85,8 @@ class DecodeModel {
   Products MakeProducts(int kernel_rows) const;
   kernels::StartRows Start(int kernel_rows) const;
   void Attention(int layer, const DecodeInputs& inputs, int rows, cudaStream_t stream) const;
+  void BehindAttention(const Layer& layer, const at::Tensor& norm, const at::Tensor& next_norm,
+                       cudaStream_t stream) const;
 
   const LanguageConfig config_;
   const LanguageWeights weights_;

@@ -135,7 +135,9 @@ void GpuRunner::Impl::Record(GraphKey key) {
         key, [this, key] { EnqueueDecode(key.bucket); }, trial);
   } else {
     trial.prepare = [this, key] { prefill_inputs.FillTrial(key.bucket, *cache, stream); };
-    trial.result = [this, key] { return prefill.hidden().narrow(0, 0, key.bucket); };
+    // Attention writes the rows of real tokens alone.
+    const int64_t real = std::min(key.bucket, limits.block_size);
+    trial.result = [this, real] { return prefill.rows().attended.narrow(0, 0, real); };
     graphs.Record(
         key, [this, key] { EnqueuePrefill(key.bucket); }, trial);
   }
@@ -191,7 +193,7 @@ void GpuRunner::Impl::Prefill(const StepPlan& plan) {
   if (pictures) pictures->DropUsed(plan);
   const int samples = prefill_inputs.num_samples();
   if (samples > 0) {
-    decode->TakeHidden(prefill.hidden(), prefill_inputs.sample_rows(), samples, stream);
+    decode->FinishPrefill(prefill.rows(), prefill_inputs.sample_rows(), samples, stream);
     decode->Head(samples, stream);
     decode->Sample(prefill_inputs.sampling(), samples, stream);
   }
@@ -209,7 +211,7 @@ std::vector<float> GpuRunner::Impl::PrefillLogits(const StepPlan& plan) {
     std::vector<int32_t> indices(kMaxDecodeRows, 0);
     for (int i = 0; i < rows; ++i) indices[i] = first + i;
     const at::Tensor there = at::tensor(indices, at::kInt).to(tensors.device());
-    decode->TakeHidden(prefill.hidden(), there.const_data_ptr<int32_t>(), rows, stream);
+    decode->FinishPrefill(prefill.rows(), there.const_data_ptr<int32_t>(), rows, stream);
     decode->Head(rows, stream);
     const at::Tensor host = decode->logits().narrow(0, 0, rows).cpu();
     logits.insert(logits.end(), host.const_data_ptr<float>(),

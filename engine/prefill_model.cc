@@ -49,6 +49,7 @@ void PrefillModel::Layers(const PrefillInputs& inputs, int num_tokens, const KvC
     Norm(views, weights.input_layernorm, stream);
     at::mm_out(views.qkv, views.normed, weights.query_key_value.weight.t());
     Attention(i, inputs, views, cache, stream);
+    if (i + 1 == config_.num_layers) return;
     views.x.addmm_(views.attended, weights.dense.t());
 
     Norm(views, weights.post_attention_layernorm, stream);

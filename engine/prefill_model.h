@@ -4,6 +4,10 @@
 //   x += dense(attention(rope(qkv(rmsnorm(x)))))
 //   x += dense_4h_to_h(silu(a) * b), [a, b] = dense_h_to_4h(rmsnorm(x))
 //
+// It ends with the last layer's attention, which has the keys and values of all tokens written.
+// What is left of that layer matters only for the tokens whose logits are wanted, one or none of a
+// sequence: DecodeModel::FinishPrefill.
+//
 // Takes all its memory at construction and reads nothing but device memory at fixed addresses, so a
 // captured graph serves every step of that many tokens. Bfloat16 on Hopper (what
 // DecodeModel::Supports says). The serving thread alone calls.
@@ -35,17 +39,23 @@ struct PrefillInputs {
   int max_blocks = 0;
 };
 
+// Of each token, [tokens, ..]: what stands behind the last layer's attention.
+struct PrefillRows {
+  at::Tensor x;         // [tokens, hidden] the layer's input
+  at::Tensor attended;  // [tokens, heads 128]
+};
+
 class PrefillModel {
  public:
   PrefillModel(const LanguageConfig& config, const LanguageWeights& weights, const RopeTable& rope,
                int max_tokens);
 
-  // The step's keys and values go to `cache`; hidden() is the last layer's output. `num_tokens`
-  // with padding, up to max_tokens. `stream` is libtorch's current one.
+  // The step's keys and values go to `cache`, the rest to rows(). `num_tokens` with padding, up to
+  // max_tokens. `stream` is libtorch's current one.
   void Layers(const PrefillInputs& inputs, int num_tokens, const KvCache& cache,
               cudaStream_t stream);
 
-  const at::Tensor& hidden() const { return x_; }  // [max_tokens, hidden]
+  PrefillRows rows() const { return {x_, attended_}; }  // of max_tokens
 
  private:
   struct Views;  // the first num_tokens rows of the buffers

@@ -114,10 +114,11 @@ struct TopLogprobs {
 };
 void Launch(const TopLogprobs& args, cudaStream_t stream);
 
-// A decode step's beginning, and a prefill step's end: rows of a table as what the decode products
-// read (decode_linear.h), residual = table[index] and x = residual * weight with its statistics.
+// A decode step's beginning, and that of a prefill step's last part: rows of a table as what the
+// decode products read (decode_linear.h), residual = table[index] and x = residual * weight with
+// its statistics.
 struct StartRows {
-  const bf16* table = nullptr;           // [.., hidden]: embeddings, or the last layer's output
+  const bf16* table = nullptr;           // [.., hidden]: embeddings, or the last layer's input
   const int32_t* indices = nullptr;      // [rows] of the table; kFromSlot: last_tokens[slot]
   const SampleRow* params = nullptr;     // [rows], for the slots; null: no index is kFromSlot
   const int32_t* last_tokens = nullptr;  // [slots]
@@ -133,7 +134,7 @@ void Launch(const StartRows& args, cudaStream_t stream);
 
 // ---- Prefill ------------------------------------------------------------------------------
 
-// One picture row or embedded id a token.
+// One picture row or embedded id a token; also takes any rows of a matrix.
 struct Embed {
   const int32_t* tokens = nullptr;  // [tokens] id, or -1 - k for row k of the token's picture
   const bf16* const* pictures =
