@@ -17,7 +17,7 @@ using kernels::bf16;
 
 struct PrefillModel::Views {
   int num_tokens;
-  at::Tensor x, normed, qkv, attended, gate_up, activation;
+  at::Tensor x, normed, qkv, attended, activation;
 };
 
 PrefillModel::PrefillModel(const LanguageConfig& config, const LanguageWeights& weights,
@@ -29,7 +29,6 @@ PrefillModel::PrefillModel(const LanguageConfig& config, const LanguageWeights& 
   normed_ = at::empty({tokens, config.hidden_size}, options);
   qkv_ = at::empty({tokens, config.QkvSize()}, options);
   attended_ = at::zeros({tokens, config.QuerySize()}, options);  // attention leaves padding out
-  gate_up_ = at::empty({tokens, 2 * config.ffn_hidden_size}, options);
   activation_ = at::empty({tokens, config.ffn_hidden_size}, options);
   attention_workspace_ =
       at::zeros({kernels::PrefillAttentionWorkspaceBytes()}, options.dtype(at::kByte));
@@ -39,8 +38,8 @@ void PrefillModel::Layers(const PrefillInputs& inputs, int num_tokens, const KvC
                           cudaStream_t stream) {
   GLIMPSE_CHECK(num_tokens <= x_.size(0), "more tokens than the buffers hold");
   const auto first = [&](const at::Tensor& buffer) { return buffer.narrow(0, 0, num_tokens); };
-  Views views = {num_tokens,       first(x_),       first(normed_),    first(qkv_),
-                 first(attended_), first(gate_up_), first(activation_)};
+  Views views = {num_tokens,  first(x_),        first(normed_),
+                 first(qkv_), first(attended_), first(activation_)};
   Launch(kernels::Embed{inputs.tokens, inputs.pictures, Data<bf16>(weights_.word_embeddings),
                         Data<bf16>(x_), num_tokens, config_.hidden_size},
          stream);
@@ -53,9 +52,9 @@ void PrefillModel::Layers(const PrefillInputs& inputs, int num_tokens, const KvC
     views.x.addmm_(views.attended, weights.dense.t());
 
     Norm(views, weights.post_attention_layernorm, stream);
-    at::mm_out(views.gate_up, views.normed, weights.dense_h_to_4h.t());
-    Launch(kernels::Swiglu{Data<bf16>(gate_up_), Data<bf16>(activation_), num_tokens,
-                           config_.ffn_hidden_size},
+    Launch(kernels::PrefillGated{Data<bf16>(normed_), Data<bf16>(weights.dense_h_to_4h),
+                                 Data<bf16>(activation_), num_tokens, config_.hidden_size,
+                                 config_.ffn_hidden_size},
            stream);
     views.x.addmm_(views.activation, weights.dense_4h_to_h.t());
   }

@@ -1,5 +1,5 @@
 // The language model over many tokens at once, packed spans of several sequences: the library's
-// matrix products and the project's own kernels between them.
+// matrix products, our own where SwiGLU follows, and the project's other kernels between them.
 //
 //   x += dense(attention(rope(qkv(rmsnorm(x)))))
 //   x += dense_4h_to_h(silu(a) * b), [a, b] = dense_h_to_4h(rmsnorm(x))
@@ -70,7 +70,6 @@ class PrefillModel {
   at::Tensor x_, normed_;  // [max_tokens, hidden]
   at::Tensor qkv_;         // [max_tokens, (heads + 2 kv_heads) 128]
   at::Tensor attended_;    // [max_tokens, heads 128]
-  at::Tensor gate_up_;     // [max_tokens, 2 ffn]
   at::Tensor activation_;  // [max_tokens, ffn]
   at::Tensor attention_workspace_;
 };

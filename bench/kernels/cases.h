@@ -11,6 +11,7 @@ namespace glimpse::bench {
 std::vector<Case> DecodeAttentionCases();
 std::vector<Case> DecodeLinearCases();
 std::vector<Case> ElementwiseCases();
+std::vector<Case> PrefillGatedCases();
 std::vector<Case> PromptAttentionCases();
 std::vector<Case> SampleCases();
 

@@ -15,7 +15,6 @@ using kernels::bf16;
 constexpr int64_t kBf16 = sizeof(bf16);
 constexpr int kTokens = 2048;
 constexpr int kHidden = 4096;
-constexpr int kFfn = 13696;
 constexpr int kHeads = 32;
 constexpr int kKvHeads = 2;
 constexpr int kImageSize = 1120;
@@ -84,18 +83,6 @@ Case RopeAndCacheCase() {
       });
 }
 
-Case SwigluCase() {
-  const int64_t values = int64_t{kTokens} * kFfn;
-  return MakeCase<kernels::Swiglu>("swiglu", "2048 x 13696", 3 * values * kBf16, [&](auto* memory) {
-    kernels::Swiglu args;
-    args.x = memory->Random(2 * values);
-    args.out = memory->template Zeros<bf16>(values);
-    args.rows = kTokens;
-    args.ffn = kFfn;
-    return args;
-  });
-}
-
 Case PatchesCase() {
   constexpr int64_t kValues = int64_t{kImageSize} * kImageSize * 3;
   return MakeCase<kernels::Patches>("patches", "1120 x 1120", kValues * (1 + kBf16),
@@ -129,8 +116,7 @@ Case AddLayerNormCase() {
 }  // namespace
 
 std::vector<Case> ElementwiseCases() {
-  return {EmbedCase(),  RmsNormCase(), RopeAndCacheCase(),
-          SwigluCase(), PatchesCase(), AddLayerNormCase()};
+  return {EmbedCase(), RmsNormCase(), RopeAndCacheCase(), PatchesCase(), AddLayerNormCase()};
 }
 
 }  // namespace glimpse::bench

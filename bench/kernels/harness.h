@@ -1,14 +1,15 @@
 // How glimpse-kernels times a kernel. An operator's file gives its cases, in a function that
 // cases.h declares and main.cc lists:
 //
-//   std::vector<Case> SwigluCases() {
+//   std::vector<Case> NormCases() {
 //     auto memory = std::make_shared<DeviceMemory>();
-//     const double bytes = 3.0 * rows * ffn * sizeof(bf16);
-//     std::vector<kernels::Swiglu> turns(Turns(bytes));
+//     const double bytes = 2.0 * rows * width * sizeof(bf16);
+//     std::vector<kernels::RmsNorm> turns(Turns(bytes));
 //     for (auto& args : turns) {
-//       args = {memory->Random(rows * 2 * ffn), memory->Zeros<bf16>(rows * ffn), rows, ffn};
+//       args = {memory->Random(rows * width), memory->Random(width),
+//               memory->Zeros<bf16>(rows * width), rows, width, eps};
 //     }
-//     return {{"swiglu", "4 x 13696", bytes, 0, memory, InTurn(turns)}};
+//     return {{"rms_norm", "2048 x 4096", bytes, 0, memory, InTurn(turns)}};
 //   }
 #ifndef GLIMPSE_BENCH_KERNELS_HARNESS_H_
 #define GLIMPSE_BENCH_KERNELS_HARNESS_H_

@@ -32,11 +32,9 @@ struct Operator {
   std::vector<Case> (*cases)();
 };
 constexpr Operator kOperators[] = {
-    {"decode_attention", DecodeAttentionCases},
-    {"decode_linear", DecodeLinearCases},
-    {"elementwise", ElementwiseCases},
-    {"prompt_attention", PromptAttentionCases},
-    {"sample", SampleCases},
+    {"decode_attention", DecodeAttentionCases}, {"decode_linear", DecodeLinearCases},
+    {"elementwise", ElementwiseCases},          {"prefill_gated", PrefillGatedCases},
+    {"prompt_attention", PromptAttentionCases}, {"sample", SampleCases},
 };
 
 // Microseconds that the wall asks for: whichever of memory and tensor cores takes longer.

@@ -72,8 +72,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-int CeilDiv(int a, int b) { return (a + b - 1) / b; }
-
 int Workers(LinearKind kind) { return NumMultiprocessors() / BlocksOf(kind); }
 
 template <typename P>

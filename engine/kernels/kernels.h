@@ -174,14 +174,17 @@ struct RopeAndCache {
 };
 void Launch(const RopeAndCache& args, cudaStream_t stream);
 
-// out = silu(a) * b, [a, b] = x.
-struct Swiglu {
-  const bf16* x = nullptr;  // [rows, 2 ffn]
-  bf16* out = nullptr;      // [rows, ffn]
-  int rows = 0;             // at most 65535
-  int ffn = 0;              // a multiple of 8
+// out = silu(x g^T) * (x u^T), [g, u] = w. A token's bits depend on that token alone, not even on
+// how many there are.
+struct PrefillGated {
+  const bf16* x = nullptr;  // [tokens, hidden]
+  const bf16* w = nullptr;  // [2, ffn, hidden]
+  bf16* out = nullptr;      // [tokens, ffn]
+  int tokens = 0;
+  int hidden = 0;  // a multiple of 8
+  int ffn = 0;     // a multiple of 8
 };
-void Launch(const Swiglu& args, cudaStream_t stream);
+void Launch(const PrefillGated& args, cudaStream_t stream);
 
 // Causal attention of packed spans of tokens over the cache, which holds their own keys and values
 // already. A span's token i looks at the cache's tokens 0 .. kv_length - span's tokens + i. All

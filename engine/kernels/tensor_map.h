@@ -16,8 +16,9 @@ struct TensorShape {
   std::vector<uint32_t> box;            // elements that one copy takes, zeros beyond the edges
 };
 
-// Boxes land with the 128-byte swizzle that wgmma and ldmatrix read without bank conflicts, so the
-// innermost side of a box is at most 64 elements. Throws CudaError.
+// Boxes lie in shared memory with the 128-byte swizzle that wgmma and ldmatrix read without bank
+// conflicts, so the innermost side of a box is at most 64 elements; boxes of 32 elements with the
+// 64-byte swizzle. Throws CudaError.
 CUtensorMap MakeTensorMap(const void* data, const TensorShape& shape);
 
 }  // namespace glimpse::kernels

@@ -10,14 +10,6 @@
 
 namespace glimpse::kernels {
 
-// The compiler may neither read nor write `values` across this: it doesn't know that products in
-// flight do.
-template <int kCount>
-__device__ __forceinline__ void HoldRegisters(float (&values)[kCount]) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(values[i])::"memory");
-}
-
 // Of a lane's two rows (wgmma.cuh says which): the largest score so far, and the lane's part of the
 // sum of the weights.
 struct RowStats {

@@ -102,16 +102,6 @@ struct LinearWork {
   }
 };
 
-// Walks the ring's stages.
-struct Cursor {
-  int stage = 0;
-  uint32_t round = 0;
-
-  __device__ void Advance(int stages) {
-    if (++stage == stages) stage = 0, ++round;
-  }
-};
-
 // The thread that copies one step after the other into one stage after the other.
 template <typename P>
 class LinearProducer {

@@ -48,6 +48,17 @@ __device__ __forceinline__ void Wait(uint64_t* barrier, uint32_t parity) {
       : "memory");
 }
 
+// Walks the stages of a ring with such barriers; round & 1 is the parity of the phase that a
+// stage's barrier has to end.
+struct Cursor {
+  int stage = 0;
+  uint32_t round = 0;
+
+  __device__ void Advance(int stages) {
+    if (++stage == stages) stage = 0, ++round;
+  }
+};
+
 }  // namespace glimpse::kernels
 
 #endif  // GLIMPSE_ENGINE_KERNELS_DEVICE_MBARRIER_CUH_

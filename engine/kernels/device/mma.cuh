@@ -40,6 +40,20 @@ __device__ __forceinline__ void LoadTransposed(uint32_t (&to)[4], uint32_t row_a
                : "memory");
 }
 
+// The same way back, transposed: the lane gives column g at rows 2t, 2t + 1 of each.
+__device__ __forceinline__ void StoreTransposed(uint32_t row_address, const uint32_t (&from)[4]) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address),
+      "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
+      : "memory");
+}
+// Two matrices, of which lanes 0 .. 15 give the addresses.
+__device__ __forceinline__ void StoreTransposed(uint32_t row_address, const uint32_t (&from)[2]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(row_address),
+               "r"(from[0]), "r"(from[1])
+               : "memory");
+}
+
 }  // namespace glimpse::kernels
 
 #endif  // GLIMPSE_ENGINE_KERNELS_DEVICE_MMA_CUH_
