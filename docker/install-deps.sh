@@ -14,6 +14,8 @@ done
 if ((${#missing[@]})); then
   echo "installing ${#missing[@]} Debian packages"
   sudo=$([[ $(id -u) == 0 ]] || echo sudo)
+  # Only the tests start a Prometheus; Debian's package would start another as a service.
+  [[ ! -d /run/systemd/system || " ${missing[*]} " != *" prometheus "* ]] || $sudo systemctl mask --quiet prometheus
   $sudo apt-get update -qq
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
