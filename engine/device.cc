@@ -64,6 +64,14 @@ bool HasKernels(const c10::TensorOptions& tensors) {
          at::cuda::getCurrentDeviceProperties()->major == kHopper;
 }
 
+bool IsBroken(c10::Device device) {
+  if (device.is_cpu()) return false;
+  cudaGetLastError();
+  // Neither does anything, and both give back what has broken the context before.
+  const cudaError_t freed = cudaFree(nullptr), asked = cudaStreamQuery(cudaStreamPerThread);
+  return freed != cudaSuccess || (asked != cudaSuccess && asked != cudaErrorNotReady);
+}
+
 int64_t FreeBytes(c10::Device device) {
   if (device.is_cpu()) return FreeHostBytes();
   at::accelerator::emptyCache();

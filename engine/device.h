@@ -29,6 +29,10 @@ std::string TypeName(c10::ScalarType type);
 // Whether the project's kernels run there: bfloat16 on a Hopper GPU, which must be the current one.
 bool HasKernels(const c10::TensorOptions& tensors);
 
+// After an error: whether it is one of those that stay and fail all that comes (an illegal address,
+// a trap, memory that can't be corrected). Forgets one that does not.
+bool IsBroken(c10::Device device);
+
 // Bytes that can still be allocated. On a GPU the caching allocator's unused blocks are given back
 // first; the first allocation there must have been made.
 int64_t FreeBytes(c10::Device device);

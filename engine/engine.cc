@@ -147,6 +147,7 @@ ModelLimits PlanLimits(const EngineOptions& options, const ModelConfig& config) 
   if (config.vision) {
     limits.image_size = config.vision->image_size;
     limits.image_rows = config.vision->Rows();
+    limits.vision_layers = config.vision->num_layers;
   }
   limits.stop_ids = config.stop_ids;
   limits.max_batch_size = options.max_batch_size;
@@ -178,9 +179,13 @@ struct Engine::Impl {
   std::string execution;
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
+  bool broken = false;
 
   // Loads the weights and makes the runner. num_blocks 0 in `limits`: chooses it.
   absl::Status Load(ModelLimits* limits);
+  // Guarded, for all that follows Create; notes when the device is broken, and calls nothing then.
+  template <typename Function>
+  auto Run(Function function) -> decltype(function());
   // What keeps the project's kernels from running the steps; empty: nothing.
   std::string WhyNotKernels() const;
   absl::Status CheckRows() const;
@@ -189,6 +194,14 @@ struct Engine::Impl {
   absl::StatusOr<int> Blocks(const ModelLimits& limits, int64_t free) const;
   int64_t BlockBytes() const;
 };
+
+template <typename Function>
+auto Engine::Impl::Run(Function function) -> decltype(function()) {
+  if (broken) return absl::InternalError("the device has failed for good");
+  auto result = Guarded(function);
+  if (!result.ok()) broken = IsBroken(tensors.device());
+  return result;
+}
 
 std::string Engine::Impl::WhyNotKernels() const {
   return options.kernels == "off" ? "kernels are off" : GpuRunner::WhyNot(config, tensors);
@@ -235,7 +248,9 @@ absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
     int64_t free = FreeBytes(tensors.device());
     if (options.kv_cache_bytes == 0) free = LibraryKvBytes(tensors.device(), free);
     GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, free));
-    runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights));
+    const bool vision_kernels = options.kernels != "off" && HasKernels(tensors);
+    runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights), vision_kernels,
+                                             options.max_vision_rows);
     return absl::OkStatus();
   }
   GpuRunnerOptions gpu;
@@ -310,13 +325,22 @@ absl::Status Engine::Launch(const StepPlan& plan) {
   CheckPlan(plan);
   GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
-  return Guarded([&] { return impl_->runner->Launch(plan); });
+  return impl_->Run([&] { return impl_->runner->Launch(plan); });
 }
 
 absl::StatusOr<StepOutput> Engine::Finish() {
   GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
-  return Guarded([&] { return impl_->runner->Finish(); });
+  return impl_->Run([&] { return impl_->runner->Finish(); });
 }
+
+bool Engine::Upkeep() {
+  if (impl_->runner == nullptr) return false;
+  const absl::StatusOr<bool> more =
+      impl_->Run([&]() -> absl::StatusOr<bool> { return impl_->runner->Upkeep(); });
+  return more.ok() && *more;  // what keeps failing is found by the next step
+}
+
+bool Engine::broken() const { return impl_->broken; }
 
 int Engine::depth() const { return impl_->runner == nullptr ? 1 : impl_->runner->depth(); }
 
@@ -324,12 +348,12 @@ absl::StatusOr<std::vector<float>> Engine::Logits(const StepPlan& plan) {
   CheckPlan(plan);
   GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
-  return Guarded(
+  return impl_->Run(
       [&]() -> absl::StatusOr<std::vector<float>> { return impl_->runner->Logits(plan); });
 }
 
 absl::Status Engine::Reload() {
-  return Guarded([&]() -> absl::Status {
+  return impl_->Run([&]() -> absl::Status {
     const EngineOptions& options = impl_->options;
     GLIMPSE_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
     if (!(config == impl_->config)) {
@@ -352,7 +376,11 @@ MemoryUse Engine::memory() const {
   if (impl_->runner == nullptr) return {};
   MemoryUse use = {impl_->weight_bytes, impl_->kv_bytes, impl_->runner->graph_bytes(), 0, 0};
   if (impl_->tensors.device().is_cpu()) return use;
-  const auto [free, total] = at::accelerator::getMemoryInfo(impl_->tensors.device().index());
+  const auto info = impl_->Run([&]() -> absl::StatusOr<std::pair<size_t, size_t>> {
+    return at::accelerator::getMemoryInfo(impl_->tensors.device().index());
+  });
+  if (!info.ok()) return use;
+  const auto [free, total] = *info;
   use.free = static_cast<int64_t>(free);
   use.workspace = static_cast<int64_t>(total - free) - use.weights - use.kv_cache - use.graphs;
   return use;

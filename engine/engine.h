@@ -82,6 +82,9 @@ class Engine : public StepRunner {
   absl::Status Launch(const StepPlan& plan) override;
   absl::StatusOr<StepOutput> Finish() override;
   int depth() const override;
+  bool Upkeep() override;
+  // After the device has failed for good: Launch, Finish and Reload return INTERNAL at once.
+  bool broken() const override;
 
   // Runs a prefill or decode plan, but returns the logits, [tokens of all real rows, vocabulary]
   // float32, and samples nothing. For inspection and comparison with a reference.

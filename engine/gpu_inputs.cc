@@ -107,7 +107,7 @@ GpuPrefillInputs::GpuPrefillInputs(int max_tokens, int max_blocks, at::Device de
   kv_lengths_ = area_.Add<int32_t>(kMaxSpans);
   sample_rows_ = area_.Add<int32_t>(kMaxDecodeRows);
   sampling_ = area_.Add<kernels::SampleRow>(kMaxDecodeRows);
-  block_table_ = area_.Add<int32_t>(kMaxSpans * max_blocks_);
+  block_table_ = area_.Add<int32_t>(kMaxSpans * max_blocks_);  // last: Upload
   area_.Allocate(device);
   device_ = {area_.device(tokens_),
              area_.device(pictures_),
@@ -149,7 +149,12 @@ void GpuPrefillInputs::Fill(const StepPlan& plan, int num_tokens, const KvCache&
   }
   GLIMPSE_CHECK(end <= num_tokens, "fewer tokens with padding than without");
   std::fill(area_.host(first_tokens_) + span, area_.host(first_tokens_) + kMaxSpans + 1, end);
-  area_.Upload(stream);
+  Upload(span, stream);
+}
+
+void GpuPrefillInputs::Upload(int spans, cudaStream_t stream) {
+  const int64_t table_bytes = spans * max_blocks_ * static_cast<int64_t>(sizeof(int32_t));
+  area_.Upload(stream, block_table_.offset + table_bytes);
 }
 
 void GpuPrefillInputs::AddRow(const StepRow& row, int span, int first, const KvCache& cache,
@@ -179,7 +184,7 @@ void GpuPrefillInputs::FillTrial(int num_tokens, const KvCache& cache, cudaStrea
   area_.host(kv_lengths_)[0] = count;
   area_.host(first_tokens_)[0] = 0;
   std::fill(area_.host(first_tokens_) + 1, area_.host(first_tokens_) + kMaxSpans + 1, count);
-  area_.Upload(stream);
+  Upload(/*spans=*/1, stream);
 }
 
 }  // namespace glimpse

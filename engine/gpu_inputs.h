@@ -62,6 +62,7 @@ class GpuPrefillInputs {
 
  private:
   void Clear(int num_tokens, const KvCache& cache);
+  void Upload(int spans, cudaStream_t stream);
   void AddRow(const StepRow& row, int span, int first, const KvCache& cache,
               const std::vector<at::Tensor>& pictures);
 

@@ -43,7 +43,9 @@ struct GpuRunner::Impl {
   void RecordAtStart();
   void Record(GraphKey key);
   void RecordIfWanted(GraphKey key);  // at a size's first use
+  bool Upkeep();
 
+  void Enqueue(const StepPlan& plan);
   void StartSlots(const StepPlan& plan);
   void Vision(const StepPlan& plan);
   void Decode(const StepPlan& plan);
@@ -93,7 +95,7 @@ GpuRunner::Impl::Impl(const ModelConfig& model, const ModelLimits& model_limits,
                      tensors.device()),
       results(limits.vocabulary_size, tensors.device()),
       starter(limits.max_batch_size, limits.max_context, tensors.device()),
-      graphs(stream, options.graphs.enabled) {
+      graphs(stream, options.graphs) {
   // cuBLAS's choices are faster than cuBLASLt's at these shapes (up to 10 %, measured on an H100).
   at::globalContext().setBlasPreferredBackend(at::BlasBackend::Cublas);
   if (config.vision) {
@@ -144,7 +146,14 @@ void GpuRunner::Impl::Record(GraphKey key) {
 }
 
 void GpuRunner::Impl::RecordIfWanted(GraphKey key) {
-  if (options.graphs.sizes.count(key) > 0 && graphs.Wants(key)) Record(key);
+  if (options.graphs.at_first_use && graphs.Wants(key)) Record(key);
+}
+
+bool GpuRunner::Impl::Upkeep() {
+  const GraphChange change = NextGraphChange(graphs.Uses(), graphs.steps());
+  if (change.action == GraphChange::kRecord) Record(change.key);
+  if (change.action == GraphChange::kDrop) graphs.Drop(change.key);
+  return change.action != GraphChange::kNone;
 }
 
 void GpuRunner::Impl::EnqueueDecode(int rows) {
@@ -167,6 +176,20 @@ void GpuRunner::Impl::StartSlots(const StepPlan& plan) {
   if (!pictures) return;
   for (const StepRow& row : plan.rows) {
     if (row.slot >= 0 && row.starts) pictures->Drop(row.slot);
+  }
+}
+
+void GpuRunner::Impl::Enqueue(const StepPlan& plan) {
+  StartSlots(plan);
+  switch (plan.kind) {
+    case StepKind::kVision:
+      return Vision(plan);
+    case StepKind::kPrefill:
+      return Prefill(plan);
+    case StepKind::kDecode:
+      return Decode(plan);
+    case StepKind::kIdle:
+      GLIMPSE_CHECK(false, "an idle plan is not launched");
   }
 }
 
@@ -251,19 +274,12 @@ absl::Status GpuRunner::Launch(const StepPlan& plan) {
   if (plan.kind == StepKind::kVision && !impl_->pictures) {
     return absl::InvalidArgumentError("this checkpoint takes no pictures");
   }
-  impl_->StartSlots(plan);
-  switch (plan.kind) {
-    case StepKind::kVision:
-      impl_->Vision(plan);
-      break;
-    case StepKind::kPrefill:
-      impl_->Prefill(plan);
-      break;
-    case StepKind::kDecode:
-      impl_->Decode(plan);
-      break;
-    case StepKind::kIdle:
-      GLIMPSE_CHECK(false, "an idle plan is not launched");
+  try {
+    impl_->Enqueue(plan);
+  } catch (...) {
+    // The host's buffers were turned for a step that is not in flight: wait until all are free.
+    cudaStreamSynchronize(impl_->stream);
+    throw;
   }
   return absl::OkStatus();
 }
@@ -271,6 +287,11 @@ absl::Status GpuRunner::Launch(const StepPlan& plan) {
 absl::StatusOr<StepOutput> GpuRunner::Finish() { return impl_->results.Take(); }
 
 int GpuRunner::depth() const { return kStepsInFlight; }
+
+bool GpuRunner::Upkeep() {
+  const c10::cuda::CUDAStreamGuard guard(impl_->stream);
+  return impl_->Upkeep();
+}
 
 std::vector<float> GpuRunner::Logits(const StepPlan& plan) {
   const c10::cuda::CUDAStreamGuard guard(impl_->stream);

@@ -3,9 +3,9 @@
 // is on the device's queue before the host reads the last one's tokens.
 //
 // Everything runs on one stream of its own, in the order of Launch; pictures' pixels come by a
-// second one. After construction nothing allocates device memory but a picture's encoding (through
-// libtorch's caching allocator), and nothing waits for the device but Finish and a capture.
-// Bfloat16 on Hopper. Serving thread alone.
+// second one. After construction nothing allocates device memory but a picture's rows (through
+// libtorch's caching allocator) and a capture, and nothing waits for the device but Finish and a
+// capture. Bfloat16 on Hopper. Serving thread alone.
 #ifndef GLIMPSE_ENGINE_GPU_RUNNER_H_
 #define GLIMPSE_ENGINE_GPU_RUNNER_H_
 
@@ -44,6 +44,8 @@ class GpuRunner : public Runner {
   absl::Status Launch(const StepPlan& plan) override;
   absl::StatusOr<StepOutput> Finish() override;
   int depth() const override;
+  // Records a graph that steps have missed, or drops one that none has used for long.
+  bool Upkeep() override;
   std::vector<float> Logits(const StepPlan& plan) override;
   GraphStats graph_stats() const override;
   int64_t graph_bytes() const override;

@@ -59,18 +59,48 @@ class PoolScope {
 
 }  // namespace
 
-GraphCache::GraphCache(c10::cuda::CUDAStream stream, bool enabled)
-    : stream_(stream), enabled_(enabled), pool_(at::cuda::graph_pool_handle()) {}
+GraphCache::GraphCache(c10::cuda::CUDAStream stream, const GraphPolicy& policy)
+    : stream_(stream), policy_(policy), pool_(at::cuda::graph_pool_handle()) {}
+
+bool GraphCache::Wants(GraphKey key) const {
+  if (!policy_.enabled || policy_.sizes.count(key) == 0) return false;
+  const auto found = entries_.find(key);
+  return found == entries_.end() ||
+         (found->second.graph == nullptr && found->second.given_up.empty());
+}
 
 void GraphCache::Invalidate() {
   entries_.clear();
-  for (; pool_uses_ > 0; --pool_uses_) {
-    c10::cuda::CUDACachingAllocator::releasePool(stream_.device_index(), pool_);
-  }
+  while (pool_uses_ > 0) ReleasePool();
+  bytes_ = 0;
 }
 
-GraphCache::Entry GraphCache::Capture(const Enqueue& enqueue) {
-  Entry entry;
+void GraphCache::Drop(GraphKey key) {
+  const auto found = entries_.find(key);
+  GLIMPSE_CHECK(found != entries_.end() && found->second.graph != nullptr, "no graph to drop");
+  const int64_t free_before = FreeDeviceBytes();
+  entries_.erase(found);
+  ReleasePool();
+  bytes_ -= FreeDeviceBytes() - free_before;
+}
+
+void GraphCache::ReleasePool() {
+  c10::cuda::CUDACachingAllocator::releasePool(stream_.device_index(), pool_);
+  // A pool without uses can't be taken up again.
+  if (--pool_uses_ == 0) pool_ = at::cuda::graph_pool_handle();
+}
+
+std::map<GraphKey, GraphUse> GraphCache::Uses() const {
+  std::map<GraphKey, GraphUse> uses;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.given_up.empty()) uses[key] = entry.use;
+  }
+  return uses;
+}
+
+// Null if it can't be captured.
+GraphCache::Graph GraphCache::Capture(const Enqueue& enqueue) {
+  Graph graph;
   try {
     const int64_t free_before = FreeDeviceBytes();
     StreamCapture capture(stream_);
@@ -79,17 +109,17 @@ GraphCache::Entry GraphCache::Capture(const Enqueue& enqueue) {
       ++pool_uses_;
       enqueue();
     }
-    cudaGraphExec_t graph = nullptr;
-    CheckCuda(cudaGraphInstantiate(&graph, capture.End(), 0), "instantiate");
-    entry.graph.reset(graph);
-    CheckCuda(cudaGraphUpload(graph, stream_), "upload");
+    cudaGraphExec_t instance = nullptr;
+    CheckCuda(cudaGraphInstantiate(&instance, capture.End(), 0), "instantiate");
+    graph.reset(instance);
+    CheckCuda(cudaGraphUpload(instance, stream_), "upload");
     CheckCuda(cudaStreamSynchronize(stream_), "upload");
-    entry.bytes = free_before - FreeDeviceBytes();
+    bytes_ += free_before - FreeDeviceBytes();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "a step could not be captured and runs eagerly: %s\n", error.what());
-    entry = {nullptr, "capture", 0};
+    graph.reset();
   }
-  return entry;
+  return graph;
 }
 
 void GraphCache::Record(GraphKey key, const Enqueue& enqueue, const Trial& trial) {
@@ -99,42 +129,50 @@ void GraphCache::Record(GraphKey key, const Enqueue& enqueue, const Trial& trial
   const at::Tensor eager = trial.result().clone();
   CheckCuda(cudaStreamSynchronize(stream_), "eager trial");
 
-  Entry entry = Capture(enqueue);
-  if (entry.graph != nullptr) {
+  Entry entry;
+  entry.graph = Capture(enqueue);
+  entry.use = {.recorded = true, .last_step = steps_};
+  if (entry.graph == nullptr) {
+    entry.given_up = "capture";
+  } else {
     ++stats_.captures;
     trial.prepare();
     trial.result().zero_();
     if (cudaGraphLaunch(entry.graph.get(), stream_) != cudaSuccess) {
       cudaGetLastError();  // a sticky one shows in the next call
-      entry = {nullptr, "replay", 0};
+      entry.given_up = "replay";
     } else if (!at::equal(trial.result(), eager)) {
-      entry = {nullptr, "check", 0};
+      entry.given_up = "check";
     }
   }
+  if (!entry.given_up.empty()) entry.graph.reset();
   entries_[key] = std::move(entry);
 }
 
 void GraphCache::Run(GraphKey key, const Enqueue& enqueue) {
+  ++steps_;
   const auto found = entries_.find(key);
   if (found != entries_.end() && found->second.graph != nullptr) {
-    if (cudaGraphLaunch(found->second.graph.get(), stream_) == cudaSuccess) {
+    Entry& entry = found->second;
+    if (cudaGraphLaunch(entry.graph.get(), stream_) == cudaSuccess) {
+      entry.use.last_step = steps_;
       ++stats_.replays[key];
       return;
     }
     cudaGetLastError();  // if it is a sticky one, the eager kernels will say so
-    found->second = {nullptr, "replay", 0};
+    entry.graph.reset();
+    entry.given_up = "replay";
   }
-  const std::string reason = !enabled_                 ? "off"
-                             : found == entries_.end() ? "size"
-                                                       : found->second.reason;
-  ++stats_.eager_steps[{key.kind, reason}];
+  if (Wants(key)) ++entries_[key].use.misses;
+  ++stats_.eager_steps[{key.kind, WhyEager(key)}];
   enqueue();
 }
 
-int64_t GraphCache::bytes() const {
-  int64_t sum = 0;
-  for (const auto& [key, entry] : entries_) sum += entry.bytes;
-  return sum;
+std::string GraphCache::WhyEager(GraphKey key) const {
+  if (!policy_.enabled) return "off";
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return "size";
+  return found->second.given_up.empty() ? "uncaptured" : found->second.given_up;
 }
 
 }  // namespace glimpse

@@ -2,7 +2,7 @@
 // that could not be captured, checked or replayed runs eagerly from then on, and the reason is
 // counted.
 //
-//   if (!graphs.Has(key)) graphs.Record(key, enqueue, trial);  // at start, or at first use
+//   if (graphs.Wants(key)) graphs.Record(key, enqueue, trial);  // at start, or when it is due
 //   graphs.Run(key, enqueue);
 //
 // A captured graph holds the addresses that its kernels were given, so whoever moves weights, cache
@@ -23,6 +23,7 @@
 #include <string>
 #include <type_traits>
 
+#include "engine/graph_policy.h"
 #include "engine/step_stats.h"
 
 namespace glimpse {
@@ -37,14 +38,14 @@ class GraphCache {
     std::function<at::Tensor()> result;  // what the step leaves, on the device
   };
 
-  // `enabled` false: everything runs eagerly.
-  GraphCache(c10::cuda::CUDAStream stream, bool enabled);
+  // Where the policy is not enabled, or has not the size, steps run eagerly.
+  GraphCache(c10::cuda::CUDAStream stream, const GraphPolicy& policy);
   ~GraphCache() { Invalidate(); }
   GraphCache(const GraphCache&) = delete;
   GraphCache& operator=(const GraphCache&) = delete;
 
-  // Worth a Record: neither recorded nor given up.
-  bool Wants(GraphKey key) const { return enabled_ && entries_.count(key) == 0; }
+  // One of the policy's sizes, neither recorded nor given up.
+  bool Wants(GraphKey key) const;
 
   // Runs the trial eagerly (which also warms the libraries up), captures, replays the trial and
   // compares the results bit for bit. Waits for the device. Throws only what eager execution
@@ -54,11 +55,16 @@ class GraphCache {
   // Replays the key's graph, or calls `enqueue` where there is none.
   void Run(GraphKey key, const Enqueue& enqueue);
 
-  // Drops all graphs; the device must have finished with them.
+  // Drop one graph, or all; the device must have finished with them.
+  void Drop(GraphKey key);
   void Invalidate();
 
+  // For NextGraphChange.
+  std::map<GraphKey, GraphUse> Uses() const;
+  int64_t steps() const { return steps_; }
+
   const GraphStats& stats() const { return stats_; }
-  int64_t bytes() const;  // device memory that the graphs hold
+  int64_t bytes() const { return bytes_; }  // device memory that the graphs hold
 
  private:
   struct DestroyGraph {
@@ -66,18 +72,22 @@ class GraphCache {
   };
   using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraph>;
   struct Entry {
-    Graph graph;  // null: runs eagerly, because of `reason`
-    std::string reason;
-    int64_t bytes = 0;
+    Graph graph;           // null: runs eagerly
+    std::string given_up;  // for good, for this reason
+    GraphUse use;
   };
 
-  Entry Capture(const Enqueue& enqueue);
+  Graph Capture(const Enqueue& enqueue);
+  void ReleasePool();  // one use of it
+  std::string WhyEager(GraphKey key) const;
 
   const c10::cuda::CUDAStream stream_;
-  const bool enabled_;
-  const c10::MempoolId_t pool_;
-  int pool_uses_ = 0;  // libtorch counts each capture as one
-  std::map<GraphKey, Entry> entries_;
+  const GraphPolicy policy_;
+  c10::MempoolId_t pool_;
+  int pool_uses_ = 0;                  // libtorch counts each capture as one
+  std::map<GraphKey, Entry> entries_;  // of the policy's sizes, those that were recorded or missed
+  int64_t steps_ = 0;
+  int64_t bytes_ = 0;
   GraphStats stats_;
 };
 

@@ -1,5 +1,7 @@
 #include "engine/graph_policy.h"
 
+#include <algorithm>
+
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -45,7 +47,39 @@ std::set<GraphKey> AllSizes(const BucketTable& buckets, int max_batch_size,
   return sizes;
 }
 
+// The size that was missed most often, if that is often enough; else kNone.
+GraphChange MostMissed(const std::map<GraphKey, GraphUse>& uses) {
+  GraphChange change;
+  int64_t most = kMissesWorthAGraph - 1;
+  for (const auto& [key, use] : uses) {
+    if (use.recorded || use.misses <= most) continue;
+    most = use.misses;
+    change = {GraphChange::kRecord, key};
+  }
+  return change;
+}
+
+GraphChange LongestUnused(const std::map<GraphKey, GraphUse>& uses, int64_t steps) {
+  const auto decode_graphs = std::count_if(uses.begin(), uses.end(), [](const auto& entry) {
+    return entry.first.kind == StepKind::kDecode && entry.second.recorded;
+  });
+  GraphChange change;
+  int64_t last = steps - kStepsOfDisuse + 1;
+  for (const auto& [key, use] : uses) {
+    if (!use.recorded || use.last_step >= last) continue;
+    if (key.kind == StepKind::kDecode && decode_graphs == 1) continue;
+    last = use.last_step;
+    change = {GraphChange::kDrop, key};
+  }
+  return change;
+}
+
 }  // namespace
+
+GraphChange NextGraphChange(const std::map<GraphKey, GraphUse>& uses, int64_t steps) {
+  const GraphChange record = MostMissed(uses);
+  return record.action == GraphChange::kNone ? LongestUnused(uses, steps) : record;
+}
 
 absl::StatusOr<GraphPolicy> MakeGraphPolicy(const std::string& graphs, const std::string& capture,
                                             const BucketTable& buckets, int max_batch_size,
@@ -60,6 +94,7 @@ absl::StatusOr<GraphPolicy> MakeGraphPolicy(const std::string& graphs, const std
   if (capture == "eager") {
     policy.at_start = policy.sizes;
   } else if (capture == "lazy") {
+    policy.at_first_use = true;
     for (const GraphKey& key : policy.sizes) {
       if (key.kind != StepKind::kDecode) continue;
       policy.at_start.insert(key);  // the set is ordered: the smallest one

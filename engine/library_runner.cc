@@ -1,7 +1,7 @@
 #include "engine/library_runner.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/stack.h>
 
 #include <utility>
 
@@ -11,17 +11,19 @@
 
 namespace glimpse {
 
-LibraryRunner::LibraryRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights)
+LibraryRunner::LibraryRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights,
+                             bool vision_kernels, int max_vision_rows)
     : weights_(std::move(weights)),
       language_(config.language, weights_.language),
-      image_rows_(limits.image_rows),
       cache_(config.language, limits.num_blocks, limits.block_size,
              weights_.language.word_embeddings.options()),
       buffers_(weights_.language.word_embeddings.device()),
       sampler_(limits.max_batch_size, limits.vocabulary_size,
                weights_.language.word_embeddings.device()),
       pictures_(static_cast<size_t>(limits.max_batch_size)) {
-  if (config.vision) vision_.emplace(*config.vision, *weights_.vision);
+  if (config.vision) {
+    vision_.emplace(*config.vision, *weights_.vision, vision_kernels, max_vision_rows);
+  }
 }
 
 absl::Status LibraryRunner::Launch(const StepPlan& plan) {
@@ -32,7 +34,7 @@ absl::Status LibraryRunner::Launch(const StepPlan& plan) {
     return absl::OkStatus();
   }
   if (!vision_) return absl::InvalidArgumentError("this checkpoint takes no pictures");
-  for (const StepRow& row : plan.rows) Encode(row);
+  vision_->Run(plan, plan.first_layer == 0 ? Pixels(plan) : at::Tensor(), &pictures_);
   output_.emplace().tokens.resize(plan.rows.size());
   return absl::OkStatus();
 }
@@ -60,15 +62,16 @@ void LibraryRunner::StartSlots(const StepPlan& plan) {
   }
 }
 
-void LibraryRunner::Encode(const StepRow& row) {
-  const int64_t height = row.image->height, width = row.image->width;
-  // Only read; from_blob has no const form.
-  void* pixels = const_cast<uint8_t*>(row.image->pixels.data());
-  const at::Tensor& like = weights_.language.word_embeddings;  // [vocabulary, hidden]
-  const at::Tensor rows = at::empty({1, image_rows_, like.size(1)}, like.options());
-  const at::Tensor host = at::from_blob(pixels, {1, height, width, 3}, at::dtype(at::kByte));
-  vision_->Encode(host.to(like.device()), rows);
-  pictures_[row.slot] = rows.squeeze(0);
+// Of a vision plan's pictures, on the device: [rows, size, size, 3].
+at::Tensor LibraryRunner::Pixels(const StepPlan& plan) const {
+  std::vector<at::Tensor> pictures;
+  for (const StepRow& row : plan.rows) {
+    // Only read; from_blob has no const form.
+    void* pixels = const_cast<uint8_t*>(row.image->pixels.data());
+    pictures.push_back(at::from_blob(pixels, {row.image->height, row.image->width, 3},
+                                     at::TensorOptions().dtype(at::kByte)));
+  }
+  return at::stack(pictures).to(weights_.language.word_embeddings.device());
 }
 
 at::Tensor LibraryRunner::Forward(const StepPlan& plan, bool all_logits) {

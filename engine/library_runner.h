@@ -1,6 +1,6 @@
 // Runs steps through libtorch, on any device and type: on a CPU, and on a GPU for which the project
-// has no kernels, or where they are off (for the language model: vision_operators.h chooses for
-// itself). A step is over when Launch returns. Serving thread alone.
+// has no kernels for the language model, or where they are off. A step is over when Launch returns.
+// Serving thread alone.
 #ifndef GLIMPSE_ENGINE_LIBRARY_RUNNER_H_
 #define GLIMPSE_ENGINE_LIBRARY_RUNNER_H_
 
@@ -10,18 +10,21 @@
 #include "engine/config.h"
 #include "engine/kv_cache.h"
 #include "engine/language_model.h"
+#include "engine/picture_encoder.h"
 #include "engine/runner.h"
 #include "engine/sampler.h"
 #include "engine/schedule/model_limits.h"
 #include "engine/step_buffers.h"
-#include "engine/vision_tower.h"
 #include "engine/weights.h"
 
 namespace glimpse {
 
 class LibraryRunner : public Runner {
  public:
-  LibraryRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights);
+  // `vision_kernels`: the tower's own kernels, which may fit where the language model's don't.
+  // max_vision_rows: pictures of a plan, at most.
+  LibraryRunner(const ModelConfig& config, const ModelLimits& limits, Weights weights,
+                bool vision_kernels, int max_vision_rows);
 
   absl::Status Launch(const StepPlan& plan) override;
   absl::StatusOr<StepOutput> Finish() override;
@@ -30,14 +33,13 @@ class LibraryRunner : public Runner {
 
  private:
   void StartSlots(const StepPlan& plan);
-  void Encode(const StepRow& row);
+  at::Tensor Pixels(const StepPlan& plan) const;
   at::Tensor Forward(const StepPlan& plan, bool all_logits);  // [samples, vocabulary] float32
   absl::StatusOr<StepOutput> Sample(const StepPlan& plan);
 
   const Weights weights_;
   const LanguageModel language_;
-  const int image_rows_;
-  std::optional<VisionTower> vision_;
+  std::optional<PictureEncoder> vision_;  // empty: a text-only checkpoint
   KvCache cache_;
   StepBuffers buffers_;
   Sampler sampler_;

@@ -14,16 +14,15 @@ namespace glimpse {
 PictureStore::PictureStore(const VisionConfig& config, const VisionWeights& weights, int num_slots,
                            int max_pictures)
     : config_(config),
-      tower_(config, weights),
-      tensors_(weights.positions.options()),
-      hidden_(weights.linear_proj.size(0)),
+      encoder_(config, weights, /*own_kernels=*/true, max_pictures),
       copies_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false)),
       buffers_(kStepsInFlight),
       rows_(static_cast<size_t>(num_slots)) {
   const std::vector<int64_t> shape = {max_pictures, config.image_size, config.image_size, 3};
+  const at::TensorOptions bytes = at::TensorOptions().dtype(at::kByte);
   for (Buffer& buffer : buffers_) {
-    buffer.host = at::empty(shape, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
-    buffer.device = at::zeros(shape, tensors_.dtype(at::kByte));
+    buffer.host = at::empty(shape, bytes.pinned_memory(true));
+    buffer.device = at::zeros(shape, bytes.device(weights.positions.device()));
     CheckCuda(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming), "event");
   }
 }
@@ -34,11 +33,22 @@ PictureStore::~PictureStore() {
 
 void PictureStore::WarmUp(cudaStream_t stream) {
   const at::Tensor& pixels = buffers_[0].device;
-  tower_.Encode(pixels, at::empty({pixels.size(0), config_.Rows(), hidden_}, tensors_));
+  StepPlan plan;
+  plan.end_layer = config_.num_layers;
+  plan.rows.resize(std::min(static_cast<size_t>(pixels.size(0)), rows_.size()));
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    plan.rows[i].sequence = plan.rows[i].slot = static_cast<int>(i);
+  }
+  encoder_.Run(plan, pixels, &rows_);
   CheckCuda(cudaStreamSynchronize(stream), "vision warm-up");
+  for (at::Tensor& picture : rows_) picture.reset();
 }
 
 void PictureStore::Encode(const StepPlan& plan, cudaStream_t stream) {
+  encoder_.Run(plan, plan.first_layer == 0 ? Upload(plan, stream) : at::Tensor(), &rows_);
+}
+
+at::Tensor PictureStore::Upload(const StepPlan& plan, cudaStream_t stream) {
   current_ = (current_ + 1) % buffers_.size();
   const Buffer& buffer = buffers_[current_];
   const int64_t count = static_cast<int64_t>(plan.rows.size());
@@ -54,9 +64,7 @@ void PictureStore::Encode(const StepPlan& plan, cudaStream_t stream) {
             "upload of pictures");
   CheckCuda(cudaEventRecord(buffer.copied, copies_), "event");
   CheckCuda(cudaStreamWaitEvent(stream, buffer.copied), "event");
-  const at::Tensor out = at::empty({count, config_.Rows(), hidden_}, tensors_);
-  tower_.Encode(buffer.device.narrow(0, 0, count), out);
-  for (int64_t i = 0; i < count; ++i) rows_[plan.rows[i].slot] = out[i];
+  return buffer.device;
 }
 
 void PictureStore::DropUsed(const StepPlan& plan) {

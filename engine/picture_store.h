@@ -1,5 +1,6 @@
 // Pictures on their way into prompts: encoded by the vision tower, kept by slot until the prompt
-// has taken their last row.
+// has taken their last row. One whose sequence ends before that is kept until the slot's next
+// sequence starts.
 //
 // Pixels come through pinned memory on a stream of their own, so that their copy runs beside the
 // step before. Serving thread alone.
@@ -13,8 +14,8 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/picture_encoder.h"
 #include "engine/schedule/step_plan.h"
-#include "engine/vision_tower.h"
 #include "engine/weights.h"
 
 namespace glimpse {
@@ -27,10 +28,10 @@ class PictureStore {
   PictureStore(const PictureStore&) = delete;
   PictureStore& operator=(const PictureStore&) = delete;
 
-  // A step of the most pictures there can be, of no colour, for its memory.
+  // Pictures of no colour, as many as there can be in a step, for its memory.
   void WarmUp(cudaStream_t stream);
 
-  // The pictures of a vision plan, at most max_pictures; `stream` is libtorch's current one.
+  // Runs a vision plan of at most max_pictures; `stream` is libtorch's current one.
   void Encode(const StepPlan& plan, cudaStream_t stream);
 
   // By slot, [Rows(), hidden]; undefined where there is none.
@@ -41,17 +42,19 @@ class PictureStore {
   void DropUsed(const StepPlan& plan);
 
  private:
+  // The plan's pixels on the device, behind which `stream` goes on.
+  at::Tensor Upload(const StepPlan& plan, cudaStream_t stream);
+
   struct Buffer {
     at::Tensor host, device;  // [max_pictures, size, size, 3] uint8, pinned the first
     cudaEvent_t copied = nullptr;
   };
 
   const VisionConfig config_;
-  const VisionTower tower_;
-  const at::TensorOptions tensors_;
-  const int64_t hidden_;
+  PictureEncoder encoder_;
   const c10::cuda::CUDAStream copies_;
-  std::vector<Buffer> buffers_;  // one for each step in flight
+  // One for each step in flight: the next group's pixels may come while the last one's are read.
+  std::vector<Buffer> buffers_;
   size_t current_ = 0;
   std::vector<at::Tensor> rows_;
 };

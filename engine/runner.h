@@ -23,6 +23,8 @@ class Runner {
   // As Engine::Logits; nothing is in flight.
   virtual std::vector<float> Logits(const StepPlan& plan) = 0;
 
+  virtual bool Upkeep() { return false; }
+
   virtual GraphStats graph_stats() const { return {}; }
   virtual int64_t graph_bytes() const { return 0; }
 };

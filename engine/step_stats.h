@@ -21,8 +21,9 @@ struct GraphKey {
 struct GraphStats {
   int64_t captures = 0;
   std::map<GraphKey, int64_t> replays;
-  // Steps that ran without a graph. Reasons: off, size (beyond the largest graph), capture, check
-  // (a fresh graph's result differed from eager execution's), replay.
+  // Steps that ran without a graph. Reasons: off, size (beyond the largest graph), uncaptured (not
+  // yet, or no longer), capture (it could not be captured), check (a fresh graph's result differed
+  // from eager execution's), replay (its launch failed).
   std::map<std::pair<StepKind, std::string>, int64_t> eager_steps;
 };
 

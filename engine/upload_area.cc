@@ -17,8 +17,7 @@ void UploadArea::Allocate(at::Device device) {
 
 void UploadArea::Upload(cudaStream_t stream, int64_t bytes) {
   CheckCuda(cudaMemcpyAsync(device_.data_ptr(), host_[current_].data_ptr(),
-                            static_cast<size_t>(bytes < 0 ? size_ : bytes), cudaMemcpyHostToDevice,
-                            stream),
+                            static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream),
             "upload of a step's inputs");
 }
 

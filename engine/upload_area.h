@@ -47,8 +47,8 @@ class UploadArea {
     return reinterpret_cast<T*>(static_cast<uint8_t*>(device_.data_ptr()) + array.offset);
   }
 
-  // The first `bytes` of the area, all of them if negative; waits for nothing.
-  void Upload(cudaStream_t stream, int64_t bytes = -1);
+  // The first `bytes` of the area; waits for nothing.
+  void Upload(cudaStream_t stream, int64_t bytes);
 
  private:
   std::vector<at::Tensor> host_;

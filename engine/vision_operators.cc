@@ -10,7 +10,6 @@
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "engine/device.h"
 #include "engine/kernels/kernels.h"
 #include "preprocess/check.h"
 
@@ -30,9 +29,10 @@ constexpr double kDeviation[] = {0.26862954, 0.26130258, 0.27577711};
 
 }  // namespace
 
-at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch, at::ScalarType type) {
+at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch, at::ScalarType type,
+                     bool own_kernels) {
   const int64_t pictures = pixels.size(0), size = pixels.size(1), grid = size / patch;
-  if (HasKernels(pixels.options().dtype(type)) && patch % 2 == 0) {
+  if (own_kernels && patch % 2 == 0) {
     const at::Tensor rows =
         at::empty({pictures, grid * grid, 3 * patch * patch}, pixels.options().dtype(type));
     kernels::Patches args;
@@ -55,9 +55,10 @@ at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch, at::ScalarType typ
       .to(type);
 }
 
-VisionAttention::VisionAttention(int64_t heads, int64_t head_size, const at::TensorOptions& options)
+VisionAttention::VisionAttention(int64_t heads, int64_t head_size, const at::TensorOptions& options,
+                                 bool own_kernels)
     : heads_(heads), head_size_(head_size) {
-  if (HasKernels(options) && head_size == kernels::kVisionHeadSize) {
+  if (own_kernels && head_size == kernels::kVisionHeadSize) {
     workspace_ = at::zeros({kernels::VisionAttentionWorkspaceBytes()}, options.dtype(at::kByte));
   }
 }
@@ -86,17 +87,18 @@ at::Tensor VisionAttention::operator()(const at::Tensor& qkv) const {
 // On the GPU as the product's epilogue, in the library's tanh form, at most 5e-4 from the exact
 // one. It saves a pass over memory, a twentieth of the tower's time, and moves six layers' output
 // by 7e-4 of its size, where bfloat16 moves it by 4e-2.
-at::Tensor LinearGelu(const at::Tensor& x, const Affine& affine) {
-  if (!HasKernels(x.options())) return at::gelu(at::linear(x, affine.weight, affine.bias));
+at::Tensor LinearGelu(const at::Tensor& x, const Affine& affine, bool own_kernels) {
+  if (!own_kernels) return at::gelu(at::linear(x, affine.weight, affine.bias));
   const at::Tensor rows = x.flatten(0, 1);
   return at::_addmm_activation(affine.bias, rows, affine.weight.t(), /*beta=*/1, /*alpha=*/1,
                                /*use_gelu=*/true)
       .unflatten(0, {x.size(0), x.size(1)});
 }
 
-void AddLayerNorm(const at::Tensor& y, const Affine& norm, double eps, at::Tensor* x) {
+void AddLayerNorm(const at::Tensor& y, const Affine& norm, double eps, bool own_kernels,
+                  at::Tensor* x) {
   const int64_t width = y.size(-1);
-  if (!HasKernels(y.options()) || width % 8 != 0 || width > kernels::kMaxNormWidth) {
+  if (!own_kernels || width % 8 != 0 || width > kernels::kMaxNormWidth) {
     *x += at::layer_norm(y, {width}, norm.weight, norm.bias, eps);
     return;
   }

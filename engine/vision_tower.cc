@@ -19,35 +19,39 @@ at::Tensor Linear(const at::Tensor& x, const Affine& affine) {
 
 }  // namespace
 
-VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights)
+VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, bool own_kernels)
     : config_(config),
       weights_(weights),
-      attention_(config.num_heads, config.head_size, weights.positions.options()) {}
+      own_kernels_(own_kernels),
+      attention_(config.num_heads, config.head_size, weights.positions.options(), own_kernels) {}
 
-void VisionTower::Encode(const at::Tensor& pixels, at::Tensor out) const {
-  at::Tensor x = EmbedPatches(pixels);
-  for (const VisionLayerWeights& weights : weights_.layers) {
-    const at::Tensor attended = attention_(Linear(x, weights.query_key_value));
-    AddLayerNorm(Linear(attended, weights.dense), weights.input_layernorm, config_.norm_eps, &x);
-    const at::Tensor hidden = LinearGelu(x, weights.fc1);
-    AddLayerNorm(Linear(hidden, weights.fc2), weights.post_attention_layernorm, config_.norm_eps,
-                 &x);
-  }
-  const at::Tensor rows = Adapt(Merge(x));
-  const int64_t pictures = pixels.size(0);
-  const at::Tensor boi = weights_.boi.expand({pictures, -1, -1});
-  const at::Tensor eoi = weights_.eoi.expand({pictures, -1, -1});
-  at::div_out(out, at::cat({boi, rows, eoi}, 1), config_.scaling_factor);
-}
-
-// -> [n, 1 + patches, width]: the class token and the patches, row by row.
-at::Tensor VisionTower::EmbedPatches(const at::Tensor& pixels) const {
+void VisionTower::Embed(const at::Tensor& pixels, at::Tensor x) const {
   const at::Tensor patches =
-      PatchRows(pixels, config_.patch_size, weights_.positions.scalar_type());
+      PatchRows(pixels, config_.patch_size, weights_.positions.scalar_type(), own_kernels_);
   const at::Tensor rows =
       at::linear(patches, weights_.patches.weight.flatten(1), weights_.patches.bias);
   const at::Tensor cls = weights_.cls.expand({pixels.size(0), 1, -1});
-  return at::cat({cls, rows}, 1).add_(weights_.positions);
+  at::cat_out(x, {cls, rows}, 1).add_(weights_.positions);
+}
+
+void VisionTower::Layers(int first, int end, at::Tensor x) const {
+  for (int i = first; i < end; ++i) {
+    const VisionLayerWeights& weights = weights_.layers[i];
+    const at::Tensor attended = attention_(Linear(x, weights.query_key_value));
+    AddLayerNorm(Linear(attended, weights.dense), weights.input_layernorm, config_.norm_eps,
+                 own_kernels_, &x);
+    const at::Tensor hidden = LinearGelu(x, weights.fc1, own_kernels_);
+    AddLayerNorm(Linear(hidden, weights.fc2), weights.post_attention_layernorm, config_.norm_eps,
+                 own_kernels_, &x);
+  }
+}
+
+void VisionTower::Finish(const at::Tensor& x, at::Tensor out) const {
+  const at::Tensor rows = Adapt(Merge(x));
+  const int64_t pictures = x.size(0);
+  const at::Tensor boi = weights_.boi.expand({pictures, -1, -1});
+  const at::Tensor eoi = weights_.eoi.expand({pictures, -1, -1});
+  at::div_out(out, at::cat({boi, rows, eoi}, 1), config_.scaling_factor);
 }
 
 // Without the class token, and each square of four patches as one row: -> [n, patches / 4, hidden].

@@ -21,21 +21,29 @@ namespace glimpse {
 
 class VisionTower {
  public:
-  VisionTower(const VisionConfig& config, const VisionWeights& weights);
+  // `own_kernels`: as vision_operators.h wants it.
+  VisionTower(const VisionConfig& config, const VisionWeights& weights, bool own_kernels);
 
-  // pixels [n, image_size, image_size, 3] uint8 RGB -> out [n, Rows(), hidden] of the weights'
-  // type, both contiguous and on the weights' device: the rows that stand for each picture in its
-  // prompt, begin and end of image included. Enqueues on the current stream and waits for nothing;
-  // a picture's rows do not depend on its neighbours but for rounding.
-  void Encode(const at::Tensor& pixels, at::Tensor out) const;
+  // The three parts of the way, for n pictures. All tensors are contiguous and on the weights'
+  // device; work is enqueued on the current stream and not waited for. A picture's rows do not
+  // depend on its neighbours but for rounding.
+
+  // pixels [n, image_size, image_size, 3] uint8 RGB -> x [n, 1 + patches, width] of the weights'
+  // type: the class token and the patches, row by row.
+  void Embed(const at::Tensor& pixels, at::Tensor x) const;
+  // x through the layers [first, end).
+  void Layers(int first, int end, at::Tensor x) const;
+  // x behind the last layer -> out [n, Rows(), hidden]: the rows that stand for each picture in its
+  // prompt, begin and end of image included.
+  void Finish(const at::Tensor& x, at::Tensor out) const;
 
  private:
-  at::Tensor EmbedPatches(const at::Tensor& pixels) const;
   at::Tensor Merge(const at::Tensor& x) const;
   at::Tensor Adapt(const at::Tensor& x) const;
 
   const VisionConfig config_;
   const VisionWeights weights_;
+  const bool own_kernels_;
   const VisionAttention attention_;
 };
 

@@ -132,7 +132,9 @@ absl::StatusOr<std::vector<float>> Compute(const InspectLogitsOptions& options, 
 
   if (sequence.phase() == Sequence::Phase::kVision) {
     const StepRow row = sequence.VisionRow();
-    GLIMPSE_RETURN_IF_ERROR(RunStep(*engine, OneRowPlan(StepKind::kVision, row)).status());
+    StepPlan plan = OneRowPlan(StepKind::kVision, row);
+    plan.end_layer = limits.vision_layers;
+    GLIMPSE_RETURN_IF_ERROR(RunStep(*engine, plan).status());
     sequence.Advance(row);
   }
   const int chunk = options.chunk > 0 ? options.chunk : EngineOptions().max_prefill_tokens;

@@ -85,7 +85,10 @@ std::vector<StepPlan> Batch::Vision() const {
   std::vector<StepPlan> plans;
   const int most = SchedulerOptions().max_vision_rows;
   for (int slot = 0; slot < (shape_.picture ? shape_.batch : 0); ++slot) {
-    if (slot % most == 0) plans.emplace_back().kind = StepKind::kVision;
+    if (slot % most == 0) {
+      plans.emplace_back().kind = StepKind::kVision;
+      plans.back().end_layer = limits_.vision_layers;
+    }
     StepRow row = Row(slot, 0, 0);
     row.image = &image_;
     row.starts = true;

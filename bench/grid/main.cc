@@ -80,13 +80,16 @@ absl::StatusOr<EngineOptions> Options(const std::string& mode, const std::vector
   if (mode != "eager" && mode != "graph" && mode != "library") {
     return absl::InvalidArgumentError(mode + " is not eager, graph or library");
   }
+  const std::string load_format = absl::GetFlag(FLAGS_load_format);
+  if (load_format != "dummy" && load_format != "auto") {
+    return absl::InvalidArgumentError(load_format + " is not dummy or auto");
+  }
   EngineOptions options;
   options.graphs = mode == "graph" ? "on" : "off";
   options.capture = "lazy";  // what the shapes need, in their warm-ups
   options.kernels = mode == "library" ? "off" : "auto";
   options.model_dir = absl::GetFlag(FLAGS_model);
-  options.load_format =
-      absl::GetFlag(FLAGS_load_format) == "dummy" ? LoadFormat::kDummy : LoadFormat::kAuto;
+  options.load_format = load_format == "dummy" ? LoadFormat::kDummy : LoadFormat::kAuto;
   options.device = "cuda";
   options.max_batch_size = 1;
   for (const Shape& shape : shapes) {

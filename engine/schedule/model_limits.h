@@ -15,6 +15,7 @@ struct ModelLimits {
   int image_size = 0;  // pixels a side; 0: a text-only checkpoint
   // Rows that a picture's three ids become, begin and end included (1602 for the 9B).
   int image_rows = 0;
+  int vision_layers = 0;  // of the tower: what a vision step can be sliced into
   std::vector<int32_t> stop_ids;
   int max_batch_size = 0;  // slots: sequences running at the same time
   int block_size = 0;      // KV rows a block

@@ -31,7 +31,9 @@ int StepPlan::NumTokens() const {
 std::string StepPlan::DebugString() const {
   std::string text = Name(kind);
   if (kind == StepKind::kIdle) return text;
-  absl::StrAppend(&text, " rows ", num_real_rows, " tokens ", NumTokens(), " bucket ", bucket, ":");
+  absl::StrAppend(&text, " rows ", num_real_rows, " tokens ", NumTokens(), " bucket ", bucket);
+  if (kind == StepKind::kVision) absl::StrAppend(&text, " layers ", first_layer, "-", end_layer);
+  absl::StrAppend(&text, ":");
   for (int i = 0; i < num_real_rows; ++i) {
     const StepRow& row = rows[i];
     absl::StrAppend(&text, " [#", row.sequence, " slot ", row.slot, " kv ", row.kv_length, "+",

@@ -18,7 +18,7 @@ namespace glimpse {
 
 enum class StepKind {
   kIdle,     // nothing to do
-  kVision,   // each row is a picture, which is encoded into its slot's image rows
+  kVision,   // each row is a picture, of which a slice of the tower's layers is computed
   kPrefill,  // each row is a run of prompt tokens of one sequence, packed one after the other
   kDecode,   // each row is one token of one sequence
 };
@@ -62,8 +62,19 @@ struct StepPlan {
   // Decode: rows after padding, which may be more than there are slots; prefill: tokens after
   // padding, which the rows do not show; vision: the rows, without padding.
   int bucket = 0;
+  // Vision: the layers [first_layer, end_layer) of the tower run, for all rows. The slices of a
+  // group of pictures come in order, from layer 0 to ModelLimits::vision_layers, with none of
+  // another group between them; the last one puts the pictures into their slots' image rows. Later
+  // slices have the rows of the first, less those whose sequences have ended; when all have, the
+  // rest never comes.
+  int first_layer = 0;
+  int end_layer = 0;
 
   int NumTokens() const;  // of the real rows
+  // The work of the step: pictures x layers, tokens or rows with padding. As StepCosts counts it.
+  int Size() const {
+    return kind == StepKind::kVision ? bucket * (end_layer - first_layer) : bucket;
+  }
   std::string DebugString() const;
 };
 
@@ -92,6 +103,14 @@ class StepRunner {
   // How many steps may be launched and not finished at the same time, >= 1: 1 where more gains
   // nothing (a CPU), else 2.
   virtual int depth() const = 0;
+
+  // Nothing is in flight and nothing waits: time for what would hold up a step, such as recording a
+  // graph. One piece of it, well under a second; false if there is no more.
+  virtual bool Upkeep() { return false; }
+
+  // True once no step can succeed any more (a device error that does not go away): the process has
+  // to end.
+  virtual bool broken() const { return false; }
 };
 
 // One step by itself, with none in flight.

@@ -80,13 +80,14 @@ Walker::Walker(SmallEngine* engine, int slot, std::vector<int32_t> ids, int imag
   rows_ = static_cast<int>(KvRowsNeeded(*request, limits)) - request->max_tokens;
   auto blocks = engine->blocks().Allocate(static_cast<int>(KvBlocksNeeded(*request, limits)));
   REQUIRE(blocks.has_value());
-  sequence_ = std::make_unique<Sequence>(0, slot, *std::move(blocks), std::move(request), &limits);
+  sequence_ =
+      std::make_unique<Sequence>(slot, slot, *std::move(blocks), std::move(request), &limits);
 }
 
 void Walker::EncodeImage() {
   if (sequence_->phase() != Sequence::Phase::kVision) return;
   const StepRow row = sequence_->VisionRow();
-  REQUIRE(RunStep(**engine_, Plan(StepKind::kVision, {row})).ok());
+  REQUIRE(RunStep(**engine_, VisionPlan({row}, 0, (*engine_)->limits().vision_layers)).ok());
   sequence_->Advance(row);
 }
 
@@ -111,6 +112,14 @@ std::vector<float> Walker::Decode() {
   REQUIRE(logits.ok());
   Fed(1);
   return *std::move(logits);
+}
+
+StepPlan VisionPlan(std::vector<StepRow> rows, int first_layer, int end_layer) {
+  StepPlan plan = Plan(StepKind::kVision, std::move(rows));
+  plan.bucket = plan.num_real_rows;
+  plan.first_layer = first_layer;
+  plan.end_layer = end_layer;
+  return plan;
 }
 
 StepPlan PrefillPlan(std::vector<StepRow> rows) {

@@ -41,7 +41,8 @@ class SmallEngine {
 // `count` ids that are no special ones, the same for the same seed.
 std::vector<int32_t> SomeIds(int count, uint32_t seed);
 
-// A prompt in a slot. Every call that runs a step requires it to succeed.
+// A prompt in a slot, whose number is the sequence's too. Every call that runs a step requires it
+// to succeed.
 class Walker {
  public:
   // image_at < 0: no picture; else it stands before id number image_at, coloured by `shade`.
@@ -50,6 +51,10 @@ class Walker {
 
   int rows_left() const { return rows_ - fed_; }  // KV rows of the prompt that are not fed yet
   void EncodeImage();
+  // For pictures in slices and in company.
+  StepRow VisionRow() const { return sequence_->VisionRow(); }
+  void Encoded(const StepRow& row) { sequence_->Advance(row); }
+
   StepRow Next(int count) const { return sequence_->NextRow(count); }
   void Fed(int count);
 
@@ -64,6 +69,7 @@ class Walker {
   int fed_ = 0;
 };
 
+StepPlan VisionPlan(std::vector<StepRow> rows, int first_layer, int end_layer);
 StepPlan PrefillPlan(std::vector<StepRow> rows);
 StepPlan DecodePlan(std::vector<StepRow> rows, int bucket = 4);
 

@@ -70,6 +70,24 @@ TEST_CASE("a prompt in chunks gives what it gives whole, wherever the cuts fall"
   CHECK(Deviation(pieces, whole) < kTolerance);
 }
 
+TEST_CASE("a picture in slices, with others' steps between them, gives what it gives whole") {
+  SmallEngine engine;
+  const std::vector<float> whole = LogitsInOneStep(&engine, 3, SomeIds(20, 1), 4, 90);
+  Walker stays(&engine, 0, SomeIds(20, 1), 4, 90), ends(&engine, 1, SomeIds(9, 2), 2, 30),
+      text(&engine, 2, SomeIds(30, 3));
+  std::vector<StepRow> rows = {ends.VisionRow(), stays.VisionRow()};
+  REQUIRE(RunStep(*engine, VisionPlan(rows, 0, 1)).ok());
+  text.Prefill(25);
+  text.Decode();
+  rows.erase(rows.begin());
+  rows[0].starts = false;
+  REQUIRE(RunStep(*engine, VisionPlan(rows, 1, 2)).ok());
+  stays.Encoded(rows[0]);
+  CHECK(Deviation(stays.Prefill(stays.rows_left()), whole) < kTolerance);
+  CHECK(Deviation(text.Decode(), Slice(LogitsInOneStep(&engine, 3, SomeIds(30, 3)), kVocabulary,
+                                       26)) < kTolerance);
+}
+
 TEST_CASE("decoding step by step gives what one full forward gives") {
   SmallEngine engine;
   const std::vector<int32_t> ids = SomeIds(60, 5);

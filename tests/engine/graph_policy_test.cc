@@ -1,6 +1,7 @@
 #include "engine/graph_policy.h"
 
 #include <catch2/catch.hpp>
+#include <string>
 
 namespace glimpse {
 namespace {
@@ -48,6 +49,53 @@ TEST_CASE("off means none") {
   CHECK(!policy.enabled);
   CHECK(policy.sizes.empty());
   CHECK(policy.at_start.empty());
+}
+
+TEST_CASE("only lazy captures what is missing at its first use") {
+  CHECK(Policy("lazy").value().at_first_use);
+  CHECK(!Policy("eager").value().at_first_use);
+  CHECK(!Policy("decode:4").value().at_first_use);
+}
+
+GraphUse Recorded(int64_t last_step) { return {.recorded = true, .last_step = last_step}; }
+GraphUse Missed(int64_t misses) { return {.misses = misses}; }
+
+// What a quiet moment is used for, as "record decode 8".
+std::string QuietMoment(const std::map<GraphKey, GraphUse>& uses, int64_t steps) {
+  const GraphChange change = NextGraphChange(uses, steps);
+  if (change.action == GraphChange::kNone) return "nothing";
+  return std::string(change.action == GraphChange::kRecord ? "record " : "drop ") +
+         (change.key.kind == StepKind::kDecode ? "decode " : "prefill ") +
+         std::to_string(change.key.bucket);
+}
+
+TEST_CASE("a size that is missed often gets a graph, the most missed first") {
+  CHECK(QuietMoment({}, 1000) == "nothing");
+  CHECK(QuietMoment({{Decode(4), Recorded(900)}, {Decode(8), Missed(15)}}, 1000) == "nothing");
+  CHECK(QuietMoment({{Decode(4), Recorded(900)}, {Decode(8), Missed(16)}}, 1000) ==
+        "record decode 8");
+  CHECK(QuietMoment({{Decode(8), Missed(20)}, {Prefill(64), Missed(21)}}, 1000) ==
+        "record prefill 64");
+}
+
+TEST_CASE("a graph that was long not used is dropped, the longest unused first") {
+  const int64_t now = 3 * kStepsOfDisuse;
+  const GraphUse used = Recorded(now - kStepsOfDisuse + 1), unused = Recorded(now - kStepsOfDisuse),
+                 never = Recorded(0);
+  CHECK(QuietMoment({{Decode(4), used}, {Decode(8), used}}, now) == "nothing");
+  CHECK(QuietMoment({{Decode(4), used}, {Decode(8), unused}}, now) == "drop decode 8");
+  CHECK(QuietMoment({{Decode(4), unused}, {Decode(8), never}, {Prefill(64), unused}}, now) ==
+        "drop decode 8");
+  CHECK(QuietMoment({{Decode(4), used}, {Prefill(64), never}, {Prefill(128), Missed(16)}}, now) ==
+        "record prefill 128");
+}
+
+TEST_CASE("the last decode graph is kept") {
+  const int64_t now = 3 * kStepsOfDisuse;
+  CHECK(QuietMoment({{Decode(4), Recorded(0)}}, now) == "nothing");
+  CHECK(QuietMoment({{Decode(4), Recorded(0)}, {Decode(8), Missed(3)}}, now) == "nothing");
+  CHECK(QuietMoment({{Decode(4), Recorded(0)}, {Prefill(64), Recorded(1)}}, now) ==
+        "drop prefill 64");
 }
 
 TEST_CASE("other words and sizes that are no bucket are refused") {

@@ -5,11 +5,16 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "engine/device.h"
+#include "engine/picture_encoder.h"
 #include "engine/weights.h"
 #include "tests/engine/engine_fixture.h"
 
@@ -129,10 +134,16 @@ Encoded Encode(const ModelConfig& config, at::ScalarType type, int pictures) {
   const at::Tensor pixels = at::randint(0, 256, {pictures, vision.image_size, vision.image_size, 3},
                                         at::dtype(at::kByte));
   const at::Device device(TestDevice());
-  const VisionTower tower(vision, Mapped(weights, [&](at::Tensor t) { return t.to(device); }));
+  const bool own_kernels = HasKernels(at::dtype(type).device(device));
+  const VisionTower tower(vision, Mapped(weights, [&](at::Tensor t) { return t.to(device); }),
+                          own_kernels);
+  const at::Tensor x = at::full({pictures, 1 + vision.Patches(), vision.hidden_size}, NAN,
+                                at::dtype(type).device(device));
   const at::Tensor out = at::full({pictures, vision.Rows(), config.language.hidden_size}, NAN,
                                   at::dtype(type).device(device));
-  tower.Encode(pixels.to(device), out);
+  tower.Embed(pixels.to(device), x);
+  tower.Layers(0, vision.num_layers, x);
+  tower.Finish(x, out);
   const VisionWeights exact = Mapped(weights, [](at::Tensor t) { return t.to(at::kFloat); });
   return {out.cpu().to(at::kFloat), Oracle(vision, exact, pixels)};
 }
@@ -147,6 +158,89 @@ TEST_CASE("the tower in bfloat16 is its formula but for rounding") {
   const int head_size = GENERATE(12, 32, 112);
   const Encoded encoded = Encode(SmallTower(head_size), at::kBFloat16, 1);
   CHECK(Distance(encoded.actual, encoded.expected) < 2e-2);
+}
+
+// Pictures 0, 1 and 2, as sequences 10, 11 and 12 in slots 0, 1 and 2.
+StepPlan SliceOf(const std::vector<int>& pictures, int first_layer, int end_layer) {
+  std::vector<StepRow> rows;
+  for (int picture : pictures) {
+    StepRow& row = rows.emplace_back();
+    row.sequence = 10 + picture;
+    row.slot = picture;
+  }
+  return VisionPlan(std::move(rows), first_layer, end_layer);
+}
+
+struct SlicedTower {
+  explicit SlicedTower(at::ScalarType type)
+      : tensors(at::dtype(type).device(at::Device(TestDevice()))),
+        encoder(*config.vision,
+                Mapped(*DummyWeights(config, at::dtype(type), {}).vision,
+                       [&](at::Tensor t) { return t.to(tensors.device()); }),
+                HasKernels(tensors), /*max_pictures=*/3),
+        pixels(at::randint(0, 256, {3, 84, 84, 3}, at::dtype(at::kByte)).to(tensors.device())) {}
+
+  // `cuts` end with the last layer; picture `gone`, if there is one, is in the first slice alone.
+  std::vector<at::Tensor> Encode(const std::vector<int>& cuts, int gone = -1) {
+    std::vector<at::Tensor> rows(3);
+    std::vector<int> pictures = {0, 1, 2};
+    int layer = 0;
+    for (int cut : cuts) {
+      encoder.Run(SliceOf(pictures, layer, cut), layer == 0 ? pixels : at::Tensor(), &rows);
+      layer = cut;
+      pictures.erase(std::remove(pictures.begin(), pictures.end(), gone), pictures.end());
+    }
+    return rows;
+  }
+  // All in one slice.
+  std::vector<at::Tensor> Whole() { return Encode({3}); }
+  at::Tensor Alone(int picture) {
+    std::vector<at::Tensor> rows(3);
+    encoder.Run(SliceOf({picture}, 0, 3), pixels.narrow(0, picture, 1), &rows);
+    return rows[picture];
+  }
+
+  const ModelConfig config = SmallTower(112);
+  const at::TensorOptions tensors;
+  PictureEncoder encoder;
+  const at::Tensor pixels;
+};
+
+TEST_CASE("wherever the layers are cut, a picture's rows are the same") {
+  SlicedTower tower(GENERATE(at::kFloat, at::kBFloat16));
+  const std::vector<at::Tensor> whole = tower.Whole();
+  for (const std::vector<int>& cuts : std::vector<std::vector<int>>{{1, 3}, {2, 3}, {1, 2, 3}}) {
+    const std::vector<at::Tensor> rows = tower.Encode(cuts);
+    for (int i = 0; i < 3; ++i) CHECK(at::equal(rows[i], whole[i]));
+  }
+}
+
+TEST_CASE("a picture's neighbours change its rows by no more than rounding") {
+  SlicedTower tower(GENERATE(at::kFloat, at::kBFloat16));
+  const std::vector<at::Tensor> rows = tower.Encode({1, 3});
+  for (int i = 0; i < 3; ++i) {
+    CHECK(Distance(rows[i].to(at::kFloat), tower.Alone(i).to(at::kFloat)) < 2e-2);
+  }
+}
+
+TEST_CASE("a picture that is left out of a later slice leaves the others as they are") {
+  SlicedTower tower(GENERATE(at::kFloat, at::kBFloat16));
+  const int gone = GENERATE(0, 1, 2);
+  const std::vector<at::Tensor> whole = tower.Whole();
+  const std::vector<at::Tensor> rows = tower.Encode({1, 2, 3}, gone);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(rows[i].defined() == (i != gone));
+    if (i != gone) CHECK(at::equal(rows[i], whole[i]));
+  }
+}
+
+TEST_CASE("a group of pictures that is given up leaves nothing to the next one") {
+  SlicedTower tower(at::kFloat);
+  const std::vector<at::Tensor> whole = tower.Whole();
+  std::vector<at::Tensor> rows(3);
+  tower.encoder.Run(SliceOf({2, 1}, 0, 2), tower.pixels, &rows);
+  rows = tower.Encode({2, 3});
+  for (int i = 0; i < 3; ++i) CHECK(at::equal(rows[i], whole[i]));
 }
 
 TEST_CASE("pictures of one batch do not touch each other") {

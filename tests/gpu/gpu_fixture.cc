@@ -12,35 +12,40 @@ namespace {
 
 class Collector : public TokenSink {
  public:
-  explicit Collector(Answer* answer) : answer_(answer) {}
+  Collector(const Prompt& prompt, Answer* answer)
+      : stops_after_(prompt.stops_after), gone_after_(prompt.gone_after), answer_(answer) {}
   bool Push(const SampledToken& token) override {
     answer_->tokens.push_back(token);
-    return true;
+    return Count() != stops_after_;
   }
   void Finish(const absl::Status& status, const Completion&) override { answer_->status = status; }
-  bool Gone() const override { return false; }
+  bool Gone() const override { return gone_after_ > 0 && Count() >= gone_after_; }
 
  private:
-  Answer* answer_;
+  int Count() const { return static_cast<int>(answer_->tokens.size()); }
+
+  const int stops_after_, gone_after_;
+  Answer* const answer_;
 };
 
-std::unique_ptr<Request> MakeRequest(const Prompt& prompt, int number, const ModelLimits& limits,
+std::unique_ptr<Request> MakeRequest(const Prompt& prompt, const ModelLimits& limits,
                                      Answer* answer) {
   auto request = std::make_unique<Request>();
-  for (int i = 0; i < prompt.length; ++i) request->prompt.push_back((i * i + 7 * number) % 57);
+  for (int i = 0; i < prompt.length; ++i)
+    request->prompt.push_back((i * i + 7 * prompt.number) % 57);
   if (prompt.has_picture) {
     request->image_at = 1;
     request->prompt.insert(request->prompt.begin() + 1, {61, 62, 63});
     const int size = limits.image_size;
     request->image = {size, size, std::vector<uint8_t>(static_cast<size_t>(size) * size * 3)};
     for (size_t i = 0; i < request->image.pixels.size(); ++i) {
-      request->image.pixels[i] = static_cast<uint8_t>(i * (number + 3) % 251);
+      request->image.pixels[i] = static_cast<uint8_t>(i * (prompt.number + 3) % 251);
     }
   }
   request->sampling = prompt.sampling;
   request->max_tokens = prompt.answer;
   request->ignore_stop_ids = true;
-  request->sink = std::make_unique<Collector>(answer);
+  request->sink = std::make_unique<Collector>(prompt, answer);
   return request;
 }
 
@@ -100,6 +105,7 @@ std::vector<Prompt> MixedPrompts() {
   std::vector<Prompt> prompts;
   for (int i = 0; i < 18; ++i) {
     Prompt prompt;
+    prompt.number = i;
     prompt.length = 1 + i * 5;
     prompt.has_picture = i % 4 == 1;
     prompt.answer = 5 + i;
@@ -131,7 +137,7 @@ std::vector<Answer> Serve(Engine* engine, const EngineOptions& options,
   Scheduler scheduler(scheduling, &queue);
   std::vector<Answer> answers(prompts.size());
   for (size_t i = 0; i < prompts.size(); ++i) {
-    auto request = MakeRequest(prompts[i], static_cast<int>(i), engine->limits(), &answers[i]);
+    auto request = MakeRequest(prompts[i], engine->limits(), &answers[i]);
     REQUIRE(queue.Push(request).ok());
   }
   RunAll(engine, &scheduler);

@@ -21,10 +21,14 @@ EngineOptions WideOptions(const std::string& model_dir);
 std::unique_ptr<Engine> CreateEngine(const EngineOptions& options);
 
 struct Prompt {
+  int number = 0;  // what it is made of
   int length = 0;
   bool has_picture = false;
   SamplingParams sampling;
   int answer = 24;
+  // The client wants no more, or has left, once it has so many tokens; 0: never.
+  int stops_after = 0;
+  int gone_after = 0;
 };
 
 // A mix of lengths, pictures and ways to sample.
@@ -37,7 +41,7 @@ struct Answer {
   std::vector<int32_t> Ids() const;
 };
 
-// Serves all prompts together, through a scheduler; prompt i is made of `i` and the same each time.
+// Serves all prompts together, through a scheduler.
 std::vector<Answer> Serve(Engine* engine, const EngineOptions& options,
                           const std::vector<Prompt>& prompts);
 

@@ -1,9 +1,13 @@
 // The engine on its own kernels: what it gives, against libtorch alone and against itself.
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
+#include "engine/device.h"
+#include "engine/graph_policy.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/gpu/gpu_fixture.h"
 
@@ -96,6 +100,132 @@ TEST_CASE("a row's logits are the same bits alone and among others, whatever sta
   CHECK(LogitsOf(engine.get(), alone) == Slice(together, 64, 0));
 }
 
+// A picture of noise, of the small checkpoint's size.
+RgbImage Noise(uint32_t seed) {
+  RgbImage image{56, 56, std::vector<uint8_t>(56 * 56 * 3)};
+  for (uint8_t& value : image.pixels)
+    value = static_cast<uint8_t>((seed = seed * 1664525 + 1) >> 24);
+  return image;
+}
+
+StepRow PictureRow(int64_t sequence, int slot, const RgbImage* image) {
+  StepRow row;
+  row.sequence = sequence;
+  row.slot = slot;
+  row.image = image;
+  return row;
+}
+
+// Two ids, the slot's picture, two ids.
+StepPlan PicturePrompt(int slot) {
+  StepPlan plan = PromptPlan(slot, 10);
+  plan.rows[0].starts = false;
+  for (int i = 0; i < 6; ++i) plan.rows[0].tokens[2 + i] = ImageRow(i);
+  return plan;
+}
+
+void LaunchStep(Engine* engine, const StepPlan& plan) {
+  const absl::Status launched = engine->Launch(plan);
+  INFO(launched);
+  REQUIRE(launched.ok());
+}
+
+TEST_CASE("pictures in slices, with two steps in flight, give the bits that they give whole") {
+  TemporaryDirectory directory;
+  WideCheckpoint().Write(directory.path());
+  const auto engine = CreateEngine(WideOptions(directory.path()));
+  const RgbImage image_a = Noise(1), image_b = Noise(2), image_c = Noise(3);
+  REQUIRE(
+      RunStep(*engine, VisionPlan({PictureRow(0, 0, &image_b), PictureRow(1, 1, &image_a)}, 0, 2))
+          .ok());
+  const std::vector<float> want_a = LogitsOf(engine.get(), PicturePrompt(1));
+  REQUIRE(RunStep(*engine, VisionPlan({PictureRow(2, 1, &image_c)}, 0, 2)).ok());
+  const std::vector<float> want_c = LogitsOf(engine.get(), PicturePrompt(1));
+  CHECK(want_a != want_c);
+  LogitsOf(engine.get(), PromptPlan(5, 20));
+  const StepPlan decode = DecodePlan({NextTokenRow(5, 20, 3)}, 4);
+
+  const StepRow a = PictureRow(10, 1, &image_a), b = PictureRow(11, 0, &image_b),
+                c = PictureRow(12, 2, &image_c);
+  LaunchStep(engine.get(), VisionPlan({b, a}, 0, 1));
+  LaunchStep(engine.get(), decode);
+  REQUIRE(engine->Finish().ok());
+  LaunchStep(engine.get(), VisionPlan({a}, 1, 2));  // b has ended
+  REQUIRE(engine->Finish().ok());
+  LaunchStep(engine.get(), VisionPlan({c}, 0, 1));  // its pixels come while a's last slice runs
+  REQUIRE(engine->Finish().ok());
+  LaunchStep(engine.get(), VisionPlan({c}, 1, 2));
+  REQUIRE(engine->Finish().ok());
+  REQUIRE(engine->Finish().ok());
+  StepPlan prompt_a = PicturePrompt(1), prompt_c = PicturePrompt(1);
+  prompt_c.rows[0].slot = 2;
+  CHECK(LogitsOf(engine.get(), prompt_a) == want_a);
+  CHECK(LogitsOf(engine.get(), prompt_c) == want_c);
+}
+
+// Of steps that all have the same size, so that no rounding differs.
+TEST_CASE(
+    "in reused slots, beside rows whose sequences have ended, each answers as it does alone") {
+  TemporaryDirectory directory;
+  WideCheckpoint().Write(directory.path());
+  EngineOptions options = WideOptions(directory.path());
+  options.max_batch_size = 4;
+  options.max_prefill_tokens = 512;
+  options.buckets = BucketTable({4}, {512});
+  const auto engine = CreateEngine(options);
+  REQUIRE(engine->depth() == 2);
+  std::vector<Prompt> prompts = MixedPrompts();
+  std::vector<Answer> alone;
+  for (const Prompt& prompt : prompts) {
+    alone.push_back(Serve(engine.get(), options, {prompt})[0]);
+    REQUIRE(alone.back().status.ok());
+  }
+  for (int i = 0; i < 18; ++i) {
+    if (i % 3 == 0) prompts[i].stops_after = 2 + i % 4;
+    if (i % 3 == 1) prompts[i].gone_after = 1 + i % 4;
+  }
+  const std::vector<Answer> together = Serve(engine.get(), options, prompts);
+  for (int i = 0; i < 18; ++i) {
+    INFO("prompt " << i << ": " << together[i].status);
+    const bool is_gone = prompts[i].gone_after > 0;
+    CHECK(together[i].status.code() ==
+          (is_gone ? absl::StatusCode::kCancelled : absl::StatusCode::kOk));
+    const std::vector<int32_t> got = together[i].Ids();
+    std::vector<int32_t> want = alone[i].Ids();
+    if (prompts[i].stops_after > 0) want.resize(prompts[i].stops_after);
+    if (is_gone) want.resize(std::min(got.size(), want.size()));  // it may get a step's more
+    CHECK(got == want);
+  }
+}
+
+TEST_CASE("what steps often missed is captured in a quiet moment") {
+  TemporaryDirectory directory;
+  WideCheckpoint().Write(directory.path());
+  EngineOptions options = WideOptions(directory.path());
+  options.capture = "decode:4";
+  const auto engine = CreateEngine(options);
+  CHECK(!engine->Upkeep());
+  std::vector<Prompt> prompts = MixedPrompts();
+  for (Prompt& prompt : prompts) prompt.answer = 30;
+  const auto first = Ids(Serve(engine.get(), options, prompts));
+  const GraphStats before = engine->graph_stats();
+  CHECK(before.captures == 1);
+  const auto missed = [](const GraphStats& stats) {
+    return stats.eager_steps.at({StepKind::kDecode, "uncaptured"});
+  };
+  REQUIRE(missed(before) > kMissesWorthAGraph);
+
+  while (engine->Upkeep()) {
+  }
+  CHECK(engine->graph_stats().captures > 1);
+  const int64_t captures = engine->graph_stats().captures;
+  CHECK(Ids(Serve(engine.get(), options, prompts)) == first);
+  const GraphStats after = engine->graph_stats();
+  CHECK(after.captures == captures);
+  CHECK(missed(after) - missed(before) < missed(before));
+  CHECK(after.replays.at({StepKind::kDecode, 32}) > kMissesWorthAGraph);
+}
+
 TEST_CASE("graphs change no token, and every step is replayed") {
   TemporaryDirectory directory;
   WideCheckpoint().Write(directory.path());
@@ -175,14 +305,34 @@ TEST_CASE("logits that are not finite fail their step and harm no later one") {
   files.Write(directory.path());
   const EngineOptions options = WideOptions(directory.path());
   const auto engine = CreateEngine(options);
-  StepPlan plan = PromptPlan(0, 4);
-  plan.rows[0].tokens[2] = 57;
+  StepPlan plan = PromptPlan(0, 16);
+  plan.rows[0].tokens[1] = 57;
   plan.rows[0].samples = true;
   CHECK(RunStep(*engine, plan).status().code() == absl::StatusCode::kInternal);
+
+  // The block is used again, and the poison in its rows from 3 on is not overwritten.
+  StepPlan reused = PromptPlan(0, 2);
+  StepPlan clean = reused;
+  clean.rows[0].slot = 1;
+  clean.rows[0].blocks = {8};
+  const std::vector<float> logits = LogitsOf(engine.get(), clean);
+  CHECK(std::isfinite(*std::max_element(logits.begin(), logits.end())));
+  CHECK(LogitsOf(engine.get(), reused) == logits);
+  const StepPlan next = DecodePlan({NextTokenRow(0, 2, 5), NextTokenRow(1, 2, 5)}, 4);
+  const std::vector<float> next_logits = LogitsOf(engine.get(), next);
+  CHECK(Slice(next_logits, 64, 0) == Slice(next_logits, 64, 1));
+
   Prompt prompt;
   prompt.length = 30;
   prompt.sampling.temperature = 0;
   CHECK(Serve(engine.get(), options, {prompt})[0].status.ok());
+}
+
+TEST_CASE("an error that goes away does not make the device a broken one") {
+  void* memory = nullptr;
+  CHECK(cudaMalloc(&memory, size_t{1} << 60) == cudaErrorMemoryAllocation);
+  CHECK(!IsBroken(at::Device("cuda:0")));
+  CHECK(cudaGetLastError() == cudaSuccess);  // nor does it reach the next kernel's launch
 }
 
 TEST_CASE("memory that is not there is refused with both sizes") {
