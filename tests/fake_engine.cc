@@ -37,12 +37,12 @@ std::vector<uint64_t> ImageRows(const RgbImage& image, int count) {
   return rows;
 }
 
-// `context` is the hash of all KV rows; `prompt` that of the ids the repetition penalty counts.
-int32_t Sample(uint64_t context, uint64_t prompt, const SamplingParams& sampling,
+// `context` is the hash of all KV rows; `seen` that of the ids that the repetition penalty counts.
+int32_t Sample(uint64_t context, uint64_t seen, const SamplingParams& sampling,
                uint64_t sample_index, int vocabulary_size) {
   uint64_t hash = context;
   if (sampling.temperature > 0) hash = Mix(Mix(hash, sampling.seed), sample_index);
-  if (sampling.repetition_penalty != 1.0f) hash = Mix(hash, prompt);
+  if (sampling.repetition_penalty != 1.0f) hash = Mix(hash, seen);
   return static_cast<int32_t>(hash % static_cast<uint64_t>(vocabulary_size));
 }
 
@@ -92,7 +92,7 @@ bool IsPadding(const StepRow& row) {
          row.positions == std::vector<int32_t>{0};
 }
 
-absl::Status CheckShape(const StepPlan& plan) {
+absl::Status CheckShape(const StepPlan& plan, const ModelLimits& limits) {
   const int rows = static_cast<int>(plan.rows.size());
   if (plan.num_real_rows < 1 || plan.num_real_rows > rows) {
     return absl::InternalError("a step without real rows, or with more than it has");
@@ -107,6 +107,11 @@ absl::Status CheckShape(const StepPlan& plan) {
   if (plan.kind == StepKind::kVision && rows != plan.bucket) {
     return absl::InternalError("a vision step is not padded");
   }
+  if (plan.kind == StepKind::kVision &&
+      (plan.first_layer < 0 || plan.first_layer >= plan.end_layer ||
+       plan.end_layer > limits.vision_layers)) {
+    return absl::InternalError("a slice of layers that the tower does not have");
+  }
   if (!std::all_of(plan.rows.begin() + plan.num_real_rows, plan.rows.end(), IsPadding)) {
     return absl::InternalError("padding rows are not empty");
   }
@@ -117,7 +122,7 @@ absl::Status CheckShape(const StepPlan& plan) {
 
 absl::Status CheckPlan(const StepPlan& plan, const ModelLimits& limits) {
   if (plan.kind == StepKind::kIdle) return absl::InternalError("an idle plan is not run");
-  if (absl::Status shape = CheckShape(plan); !shape.ok()) return shape;
+  if (absl::Status shape = CheckShape(plan, limits); !shape.ok()) return shape;
   std::set<int> slots;
   std::set<int32_t> blocks;
   for (int i = 0; i < plan.num_real_rows; ++i) {
@@ -160,6 +165,25 @@ FakeEngine::Faults FakeEngine::BeginStep(int64_t* step) {
   return faults == faults_.end() ? Faults() : faults->second;
 }
 
+bool FakeEngine::Upkeep() { return num_upkeeps_++ < options_.upkeep; }
+
+// The slice begins where the last one of its group ended, with none but its pictures.
+absl::Status FakeEngine::CheckSlice(const StepPlan& plan) {
+  std::set<int64_t> pictures;
+  for (int i = 0; i < plan.num_real_rows; ++i) pictures.insert(plan.rows[i].sequence);
+  if (plan.first_layer == 0) {
+    pictures_ = pictures;
+  } else if (plan.first_layer != next_layer_) {
+    return absl::InternalError("the layers of the pictures do not go on");
+  }
+  if (!std::includes(pictures_.begin(), pictures_.end(), pictures.begin(), pictures.end())) {
+    return absl::InternalError("a picture joins behind its group's first slice");
+  }
+  pictures_ = std::move(pictures);
+  next_layer_ = plan.end_layer;
+  return absl::OkStatus();
+}
+
 absl::Status FakeEngine::Launch(const StepPlan& plan) {
   if (options_.on_launch) options_.on_launch(plan);
   int64_t step = 0;
@@ -167,7 +191,9 @@ absl::Status FakeEngine::Launch(const StepPlan& plan) {
   if (static_cast<int>(in_flight_.size()) == options_.depth) {
     return absl::InternalError("more steps in flight than the depth allows");
   }
+  if (broken_) return absl::InternalError("the device is broken");
   GLIMPSE_RETURN_IF_ERROR(CheckPlan(plan, options_.limits));
+  if (plan.kind == StepKind::kVision) GLIMPSE_RETURN_IF_ERROR(CheckSlice(plan));
   if (!faults.launch.ok()) {
     for (int i = 0; i < plan.num_real_rows; ++i) slots_[plan.rows[i].slot] = Slot();
     return faults.launch;
@@ -180,7 +206,7 @@ absl::Status FakeEngine::Launch(const StepPlan& plan) {
     slot.failed = slot.failed || !faults.finish.ok();
     output.tokens.push_back({kGhostToken, 0, {}});
     if (slot.failed) continue;
-    GLIMPSE_ASSIGN_OR_RETURN(output.tokens.back(), RunRow(plan.kind, row, step));
+    GLIMPSE_ASSIGN_OR_RETURN(output.tokens.back(), RunRow(plan, row, step));
   }
   in_flight_.push_back({step, faults.finish, std::move(output)});
   return absl::OkStatus();
@@ -202,12 +228,16 @@ absl::Status FakeEngine::EnterRow(const StepRow& row) {
     if (row.sequence <= slot.sequence) return Broken(row, "the slot has had a later sequence");
     slot = Slot();
     slot.sequence = row.sequence;
-    slot.prompt = HashIds(*row.prompt);
+    slot.seen = HashIds(*row.prompt);
+    slot.num_sampled = row.sample_index;
   }
   if (slot.sequence != row.sequence) return Broken(row, "the slot is another's");
-  for (int32_t block : row.blocks) {
-    if (block_of_[block] > row.sequence) return Broken(row, "the block is another's");
-    block_of_[block] = row.sequence;
+  const int block_size = options_.limits.block_size;
+  const int written = (slot.kv_length + block_size - 1) / block_size;
+  for (int i = 0; i < static_cast<int>(row.blocks.size()); ++i) {
+    int64_t& owner = block_of_[row.blocks[i]];
+    if (i < written && owner != row.sequence) return Broken(row, "the block is another's");
+    owner = row.sequence;
   }
   return absl::OkStatus();
 }
@@ -217,7 +247,7 @@ absl::Status FakeEngine::CheckGoesOn(StepKind kind, const StepRow& row) const {
   if (row.kv_length != slot.kv_length) return Broken(row, "the KV rows do not go on");
   if (row.sample_index != slot.num_sampled) return Broken(row, "the draws do not go on");
   if (kind != StepKind::kDecode) return absl::OkStatus();
-  if (slot.num_sampled == 0) return Broken(row, "no token was sampled yet");
+  if (slot.last_step < 0) return Broken(row, "no token was sampled yet");
   if ((row.tokens[0] == kLastToken) == LastTokenIsKnown(slot)) {
     return Broken(row, "kLastToken stands for tokens in flight");
   }
@@ -225,11 +255,14 @@ absl::Status FakeEngine::CheckGoesOn(StepKind kind, const StepRow& row) const {
   return Broken(row, "not the token that was sampled last");
 }
 
-absl::StatusOr<SampledToken> FakeEngine::RunRow(StepKind kind, const StepRow& row, int64_t step) {
-  GLIMPSE_RETURN_IF_ERROR(CheckGoesOn(kind, row));
+absl::StatusOr<SampledToken> FakeEngine::RunRow(const StepPlan& plan, const StepRow& row,
+                                                int64_t step) {
+  GLIMPSE_RETURN_IF_ERROR(CheckGoesOn(plan.kind, row));
   Slot& slot = slots_[row.slot];
-  if (kind == StepKind::kVision) {
-    slot.image_rows = ImageRows(*row.image, options_.limits.image_rows);
+  if (plan.kind == StepKind::kVision) {
+    if (plan.end_layer == options_.limits.vision_layers) {
+      slot.image_rows = ImageRows(*row.image, options_.limits.image_rows);
+    }
     return SampledToken();
   }
   GLIMPSE_RETURN_IF_ERROR(WriteRows(row));
@@ -237,6 +270,7 @@ absl::StatusOr<SampledToken> FakeEngine::RunRow(StepKind kind, const StepRow& ro
   if (!row.samples) return SampledToken();
   GLIMPSE_ASSIGN_OR_RETURN(slot.last_token, NextToken(row));
   slot.last_step = step;
+  slot.seen = Mix(slot.seen, static_cast<uint64_t>(slot.last_token));
   ++slot.num_sampled;
   return WithLogprobs(slot.last_token, row, options_.limits.vocabulary_size);
 }
@@ -264,7 +298,7 @@ absl::StatusOr<int32_t> FakeEngine::NextToken(const StepRow& row) const {
     if (!cell.written) return Broken(row, "a KV row is read before it was written");
     context = Mix(Mix(context, cell.content), static_cast<uint64_t>(cell.position));
   }
-  return Sample(context, slots_[row.slot].prompt, row.sampling, row.sample_index,
+  return Sample(context, slots_[row.slot].seen, row.sampling, row.sample_index,
                 options_.limits.vocabulary_size);
 }
 
@@ -293,13 +327,15 @@ std::vector<int32_t> AnswerAlone(const Request& request, const ModelLimits& limi
     for (size_t k = 1; part == 1 && k + 1 < image.size(); ++k) feed(image[k], i);
     if (part == 2) feed(image.back(), i);
   }
+  uint64_t seen = HashIds(request.prompt);
   std::vector<int32_t> answer;
   while (static_cast<int>(answer.size()) < request.max_tokens) {
-    const int32_t id = Sample(context, HashIds(request.prompt), request.sampling, answer.size(),
-                              limits.vocabulary_size);
+    const int32_t id =
+        Sample(context, seen, request.sampling, answer.size(), limits.vocabulary_size);
     const bool stops = std::count(limits.stop_ids.begin(), limits.stop_ids.end(), id) > 0;
     if (stops && !request.ignore_stop_ids) break;
     answer.push_back(id);
+    seen = Mix(seen, static_cast<uint64_t>(id));
     feed(static_cast<uint64_t>(id), ids + static_cast<int>(answer.size()) - 1);
   }
   return answer;

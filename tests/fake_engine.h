@@ -10,15 +10,18 @@
 // came of it. Like a device it remembers the token that each slot sampled last.
 //
 // Launch answers a plan that breaks step_plan.h's rules with INTERNAL and a text that says which: a
-// slot or a block twice, a row that does not go on where the slot's last one ended, a block that
-// has been given to a later sequence (numbers ascend), kLastToken for a token that is known, ...
+// slot or a block twice, a row that does not go on where the slot's last one ended, rows in a
+// block that another sequence has had since, kLastToken for a token that is known, a
+// vision slice out of its turn, ...
 #ifndef GLIMPSE_TESTS_FAKE_ENGINE_H_
 #define GLIMPSE_TESTS_FAKE_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -39,6 +42,7 @@ struct FakeEngineOptions {
   // Called at the start of every Launch, on the serving thread; may block it or move a clock.
   std::function<void(const StepPlan&)> on_launch;
   int depth = 1;
+  int upkeep = 0;  // pieces that Upkeep finds to do
 };
 
 // The token of a row that ran for nothing, because an earlier step of its sequence failed.
@@ -51,13 +55,19 @@ class FakeEngine : public StepRunner {
   absl::Status Launch(const StepPlan& plan) override;
   absl::StatusOr<StepOutput> Finish() override;
   int depth() const override { return options_.depth; }
+  bool Upkeep() override;
+  bool broken() const override { return broken_; }
 
+  // Any thread. From now on broken() is true, and every Launch fails.
+  void Break() { broken_ = true; }
   // Any thread. Step number `step` (from 0, by Launch) fails with `status` and advances nothing: at
   // its Launch, or only at its Finish.
   void FailLaunch(int64_t step, absl::Status status);
   void FailFinish(int64_t step, absl::Status status);
   // Any thread: how many times Launch was called.
   int64_t num_steps() const;
+  // Any thread: how many times Upkeep was called.
+  int num_upkeeps() const { return num_upkeeps_; }
 
  private:
   struct KvRow {
@@ -67,12 +77,12 @@ class FakeEngine : public StepRunner {
   };
   struct Slot {
     int64_t sequence = -1;
-    uint64_t prompt = 0;  // hash of the ids that the repetition penalty counts
+    uint64_t seen = 0;  // hash of the ids that the repetition penalty counts: prompt and answer
     std::vector<uint64_t> image_rows;
     int kv_length = 0;
     uint64_t num_sampled = 0;
     int32_t last_token = 0;
-    int64_t last_step = -1;  // that sampled last_token
+    int64_t last_step = -1;  // that sampled last_token; -1: none has since the sequence started
     bool failed = false;     // a step of it failed at its Finish: what follows are ghosts
   };
   struct Step {
@@ -85,10 +95,11 @@ class FakeEngine : public StepRunner {
   };
 
   Faults BeginStep(int64_t* step);
+  absl::Status CheckSlice(const StepPlan& plan);
   absl::Status EnterRow(const StepRow& row);
   absl::Status CheckGoesOn(StepKind kind, const StepRow& row) const;
   bool LastTokenIsKnown(const Slot& slot) const { return slot.last_step < num_finished_; }
-  absl::StatusOr<SampledToken> RunRow(StepKind kind, const StepRow& row, int64_t step);
+  absl::StatusOr<SampledToken> RunRow(const StepPlan& plan, const StepRow& row, int64_t step);
   absl::Status WriteRows(const StepRow& row);
   absl::StatusOr<int32_t> NextToken(const StepRow& row) const;
   KvRow& At(const StepRow& row, int kv_row);
@@ -99,6 +110,10 @@ class FakeEngine : public StepRunner {
   std::vector<int64_t> block_of_;  // [num_blocks]: the latest sequence that had the block
   std::vector<Slot> slots_;
   std::deque<Step> in_flight_;
+  std::set<int64_t> pictures_;  // sequences of the group that the last vision slice was of
+  int next_layer_ = 0;          // that group's
+  std::atomic<int> num_upkeeps_ = 0;
+  std::atomic<bool> broken_ = false;
   int64_t num_finished_ = 0;  // the steps before this one are not in flight any more
 
   mutable Mutex mutex_;

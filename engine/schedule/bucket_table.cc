@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <utility>
 
 #include "preprocess/check.h"
@@ -38,6 +39,12 @@ int BucketTable::DecodeRows(int rows) const { return SmallestAtLeast(decode_rows
 
 int BucketTable::PrefillTokens(int tokens) const {
   return SmallestAtLeast(prefill_tokens_, tokens);
+}
+
+int BucketTable::PrefillTokensWithin(int tokens) const {
+  const auto above = std::upper_bound(prefill_tokens_.begin(), prefill_tokens_.end(), tokens);
+  if (above == prefill_tokens_.begin() || above == prefill_tokens_.end()) return tokens;
+  return *std::prev(above);
 }
 
 }  // namespace glimpse

@@ -22,6 +22,9 @@ class BucketTable {
   // number itself: such a step runs unpadded, without a graph.
   int DecodeRows(int rows) const;
   int PrefillTokens(int tokens) const;
+  // The largest size of at most `tokens` >= 1, which a step of as many pads nothing to. Where there
+  // is none, or beyond the largest size, the number itself.
+  int PrefillTokensWithin(int tokens) const;
 
   const std::vector<int>& decode_rows() const { return decode_rows_; }
   const std::vector<int>& prefill_tokens() const { return prefill_tokens_; }

@@ -1,5 +1,5 @@
 // Time as an input: everything that waits, expires or measures takes a Clock, so that tests move
-// time by hand. Only server/main.cc knows the real one.
+// time by hand. Only server/server_main.cc knows the real one.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
 #define GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
 

@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "preprocess/check.h"
+#include "preprocess/fail_point.h"
+#include "preprocess/status_macros.h"
 
 namespace glimpse {
 namespace {
@@ -25,10 +27,14 @@ RequestQueue::RequestQueue(const RequestQueueOptions& options) : options_(option
 }
 
 absl::Status RequestQueue::Push(std::unique_ptr<Request>& request) {
+  GLIMPSE_RETURN_IF_ERROR(GLIMPSE_FAIL_POINT(kQueue));
   const int64_t tokens = request->TokenCost();
   const int64_t bytes = request->ByteCost();
   MutexLock lock(&mutex_);
   if (closed_) return absl::UnavailableError("the server takes no more requests");
+  if (request->times.enqueued >= request->deadline) {
+    return absl::DeadlineExceededError("the deadline has passed");
+  }
   absl::Status status = CheckBound("requests", depth_.requests, 1, options_.max_requests);
   status.Update(CheckBound("tokens", depth_.tokens, tokens, options_.max_tokens));
   status.Update(CheckBound("bytes", depth_.bytes, bytes, options_.max_bytes));
@@ -40,6 +46,7 @@ absl::Status RequestQueue::Push(std::unique_ptr<Request>& request) {
   ++depth_.requests;
   depth_.tokens += tokens;
   depth_.bytes += bytes;
+  woken_ = true;
   changed_.NotifyOne();
   return absl::OkStatus();
 }
@@ -57,6 +64,7 @@ bool RequestQueue::closed() const {
 
 void RequestQueue::Wake() {
   MutexLock lock(&mutex_);
+  sweeps_left_ = 2;  // the rest of this round, and what stands before it
   woken_ = true;
   changed_.NotifyOne();
 }
@@ -66,9 +74,19 @@ QueueDepth RequestQueue::depth() const {
   return depth_;
 }
 
+int64_t RequestQueue::num_accepted() const {
+  MutexLock lock(&mutex_);
+  return static_cast<int64_t>(next_ticket_);
+}
+
+absl::Time RequestQueue::NextDeadline() const {
+  MutexLock lock(&mutex_);
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
 bool RequestQueue::WaitForWork(absl::Time deadline) {
   MutexLock lock(&mutex_);
-  while (entries_.empty() && !woken_ && !closed_) {
+  while (!woken_ && !closed_) {
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) break;
     changed_.WaitFor(&mutex_, left);
@@ -128,11 +146,14 @@ void RequestQueue::DropCancelled(absl::Time now) {
   std::vector<std::pair<Ticket, const Request*>> asked;
   {
     MutexLock lock(&mutex_);
+    const size_t most = sweeps_left_ > 0 ? kSweep : kQuietSweep;
     auto entry = entries_.lower_bound(sweep_from_);
-    for (; entry != entries_.end() && asked.size() < kSweep; ++entry) {
+    for (; entry != entries_.end() && asked.size() < most; ++entry) {
       asked.emplace_back(entry->first, entry->second.request.get());
     }
-    sweep_from_ = entry == entries_.end() ? 0 : entry->first;
+    const bool ends = entry == entries_.end();
+    sweep_from_ = ends ? 0 : entry->first;
+    if (ends && sweeps_left_ > 0) --sweeps_left_;
   }
   for (const auto& [ticket, request] : asked) {
     const absl::Status wanted = StillWanted(*request, now);

@@ -16,8 +16,9 @@
 //
 // What a step pays does not grow with the queue's length. Expired entries are found at the front of
 // an ordered index of deadlines, however deep they stand, in the first call after they expired.
-// Cancelled ones can only be asked, so each call asks the next `kSweep` entries, round robin: the
-// client has left already, and what has to come back soon is the room that it takes.
+// Cancelled ones can only be asked: the client has left already, and what has to come back soon is
+// the room that it takes. Whoever marks a client as gone calls `Wake`; then the calls ask `kSweep`
+// entries each, round robin, until all were asked. Without a Wake it is `kQuietSweep`.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_REQUEST_QUEUE_H_
 #define GLIMPSE_ENGINE_SCHEDULE_REQUEST_QUEUE_H_
 
@@ -53,6 +54,7 @@ struct QueueDepth {
 class RequestQueue {
  public:
   static constexpr int kSweep = 64;
+  static constexpr int kQuietSweep = 4;
 
   explicit RequestQueue(const RequestQueueOptions& options);
   // Requests that still wait are destroyed without a `Finish`: empty the queue first.
@@ -61,26 +63,33 @@ class RequestQueue {
   RequestQueue& operator=(const RequestQueue&) = delete;
 
   // Any thread. Takes the request only on OK. RESOURCE_EXHAUSTED: it would exceed a bound, with the
-  // value and the limit; UNAVAILABLE: after `Close`.
+  // value and the limit; UNAVAILABLE: after `Close`; DEADLINE_EXCEEDED: its deadline was over at
+  // its `times.enqueued`, which is the time of the call where the caller has set it.
   absl::Status Push(std::unique_ptr<Request>& request);
 
   // Any thread. From now on `Push` refuses; what waits can still be taken. Cannot be undone.
   void Close();
   bool closed() const;
 
-  // Any thread: makes the present or the next `WaitForWork` return, e.g. after a cancellation.
+  // Any thread: makes the present or the next `WaitForWork` return. After a client has left, too.
   void Wake();
 
   QueueDepth depth() const;
+  // Any thread: how many were ever accepted.
+  int64_t num_accepted() const;
 
   // The rest is for the one consumer, the serving thread.
 
-  // Blocks until an entry waits, somebody called `Wake` or `Close`, or the real time is `deadline`.
+  // Blocks until an entry came or somebody called `Wake` since the last call, the queue is closed,
+  // or the real time is `deadline`. So entries that have to stay where they are keep nobody awake.
   // True if an entry waits.
   bool WaitForWork(absl::Time deadline);
 
   // Gives expired and cancelled entries their `Finish`; see above which it finds.
   void DropUnwanted(absl::Time now);
+
+  // The earliest deadline of the entries; InfiniteFuture if there is none.
+  absl::Time NextDeadline() const;
 
   // The first entry that is neither cancelled nor expired, after dropping those before it; null
   // when none waits. It stays in the queue, and the pointer is good until PopFront, DropUnwanted or
@@ -106,14 +115,16 @@ class RequestQueue {
   const RequestQueueOptions options_;
 
   mutable Mutex mutex_;
-  CondVar changed_;  // an entry came, or `closed_` or `woken_` was set
+  CondVar changed_;  // `closed_` or `woken_` was set
   Entries entries_ ABSL_GUARDED_BY(mutex_);
   Deadlines deadlines_ ABSL_GUARDED_BY(mutex_);
   QueueDepth depth_ ABSL_GUARDED_BY(mutex_);
   Ticket next_ticket_ ABSL_GUARDED_BY(mutex_) = 0;
   Ticket sweep_from_ ABSL_GUARDED_BY(mutex_) = 0;  // the next entry to be asked whether it is gone
+  // How often the end has to be reached until all that waited at the last Wake were asked.
+  int sweeps_left_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // by an entry that came, or by Wake
 };
 
 }  // namespace glimpse

@@ -1,49 +1,39 @@
 #include "engine/schedule/scheduler.h"
 
+#include <algorithm>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <utility>
 
 #include "preprocess/check.h"
 
 namespace glimpse {
-namespace {
-
-using Phase = Sequence::Phase;
-
-StepRow PaddingRow() {
-  StepRow row;
-  row.tokens = {0};
-  row.positions = {0};
-  return row;
-}
-
-}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options, RequestQueue* queue)
     : options_(options), queue_(queue), pool_(options.limits.num_blocks) {
   GLIMPSE_CHECK(options.max_prefill_tokens >= 1, "a prefill step needs room for a token");
   GLIMPSE_CHECK(options.max_vision_rows >= 1, "a vision step needs room for a picture");
   GLIMPSE_CHECK(options.depth >= 1, "a plan must be allowed to be in flight");
+  GLIMPSE_CHECK(options.kv_lookahead_tokens >= 0, "a lookahead goes ahead");
   GLIMPSE_CHECK(options.limits.max_batch_size >= 1, "a batch needs a slot");
   GLIMPSE_CHECK(options.limits.block_size >= 1, "a KV block needs a row");
+  GLIMPSE_CHECK(options.limits.image_rows == 0 || options.limits.vision_layers >= 1,
+                "a tower needs a layer");
   for (int slot = options.limits.max_batch_size - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
 StepPlan Scheduler::Next(absl::Time now) {
-  GLIMPSE_CHECK(next_plan_ - first_in_flight_ < options_.depth,
+  GLIMPSE_CHECK(static_cast<int>(in_flight_.size()) < options_.depth,
                 "Next before an earlier plan was done or failed");
   queue_->DropUnwanted(now);
   DropUnwanted(now);
+  Measure(now);
   Admit(now);
-  StepPlan plan = Choose();
+  StepPlan plan = Choose(now);
   if (plan.kind == StepKind::kIdle) return plan;
   plan.number = next_plan_++;
-  last_kind_ = plan.kind;
-  for (int i = 0; i < plan.num_real_rows; ++i) {
-    running_.at(plan.rows[i].sequence).Advance(plan.rows[i]);
-  }
+  in_flight_.push_back({now, costs_.Estimate(plan.kind, plan.Size())});
+  Advance(plan);
   return plan;
 }
 
@@ -52,129 +42,85 @@ void Scheduler::DropUnwanted(absl::Time now) {
     const absl::Status wanted = StillWanted(entry->second.request(), now);
     entry = wanted.ok() ? std::next(entry) : End(entry, wanted, FinishReason::kStop, now);
   }
-}
-
-void Scheduler::Admit(absl::Time now) {
-  while (!free_slots_.empty()) {
-    const Request* first = queue_->Front(now);
-    if (first == nullptr || !AdmitFirst(*first, now)) return;
+  for (auto entry = preempted_.begin(); entry != preempted_.end();) {
+    const absl::Status wanted = StillWanted(entry->request(), now);
+    entry = wanted.ok() ? std::next(entry) : End(entry, wanted, FinishReason::kStop, now);
   }
 }
 
-bool Scheduler::AdmitFirst(const Request& first, absl::Time now) {
-  const absl::Status can_run = CheckCanRun(first, options_.limits);
-  if (!can_run.ok()) {
-    FinishUnstarted(*queue_->PopFront(), can_run, now);
-    return true;
-  }
-  std::optional<std::vector<BlockHandle>> blocks =
-      pool_.Allocate(static_cast<int>(KvBlocksNeeded(first, options_.limits)));
-  if (!blocks) return false;
-  std::unique_ptr<Request> request = queue_->PopFront();
-  request->times.admitted = now;
-  const int slot = free_slots_.back();
-  free_slots_.pop_back();
-  const int64_t number = next_number_++;
-  running_.try_emplace(number, number, slot, *std::move(blocks), std::move(request),
-                       &options_.limits);
-  return true;
+void Scheduler::Measure(absl::Time now) {
+  meter_.Arrived(queue_->num_accepted(), now);
+  const LoadStats stats = {meter_.arrivals_per_second(), meter_.stay(), num_running(),
+                           queue_->depth().requests + static_cast<int64_t>(preempted_.size())};
+  targets_ = ChooseTargets(options_.policy, stats, options_.buckets.decode_rows(),
+                           options_.limits.max_batch_size);
 }
 
-StepPlan Scheduler::Choose() const {
-  const Sequence* first_token_awaited = nullptr;
-  bool can_decode = false;
-  for (const auto& [number, sequence] : running_) {
-    const Phase phase = sequence.phase();
-    if (phase == Phase::kDecode) {
-      can_decode = true;
-    } else if (phase != Phase::kPlanned && first_token_awaited == nullptr) {
-      first_token_awaited = &sequence;
-    }
-  }
-  const bool decoded_last = last_kind_ == StepKind::kDecode;
-  if (can_decode && (!decoded_last || first_token_awaited == nullptr)) return PlanDecode();
-  if (first_token_awaited == nullptr) return StepPlan();
-  if (first_token_awaited->phase() == Phase::kVision) return PlanVision();
-  return PlanPrefill();
-}
-
-StepPlan Scheduler::PlanVision() const {
-  StepPlan plan;
-  plan.kind = StepKind::kVision;
-  for (const auto& [number, sequence] : running_) {
-    if (sequence.phase() != Phase::kVision) continue;
-    plan.rows.push_back(sequence.VisionRow());
-    if (static_cast<int>(plan.rows.size()) == options_.max_vision_rows) break;
-  }
-  plan.num_real_rows = static_cast<int>(plan.rows.size());
-  plan.bucket = plan.num_real_rows;
-  return plan;
-}
-
-StepPlan Scheduler::PlanPrefill() const {
-  StepPlan plan;
-  plan.kind = StepKind::kPrefill;
-  int room = options_.max_prefill_tokens;
-  for (const auto& [number, sequence] : running_) {
-    if (room == 0) break;
-    if (sequence.phase() != Phase::kPrefill) continue;
-    plan.rows.push_back(sequence.NextRow(room));
-    room -= static_cast<int>(plan.rows.back().tokens.size());
-  }
-  plan.num_real_rows = static_cast<int>(plan.rows.size());
-  plan.bucket = options_.buckets.PrefillTokens(plan.NumTokens());
-  return plan;
-}
-
-StepPlan Scheduler::PlanDecode() const {
-  StepPlan plan;
-  plan.kind = StepKind::kDecode;
-  for (const auto& [number, sequence] : running_) {
-    if (sequence.phase() == Phase::kDecode) plan.rows.push_back(sequence.NextRow(1));
-  }
-  plan.num_real_rows = static_cast<int>(plan.rows.size());
-  plan.bucket = options_.buckets.DecodeRows(plan.num_real_rows);
-  plan.rows.resize(plan.bucket, PaddingRow());
-  return plan;
-}
-
-void Scheduler::Done(const StepPlan& plan, const StepOutput& output, absl::Time now) {
-  EndStep(plan);
+StepReport Scheduler::Done(const StepPlan& plan, const StepOutput& output, absl::Time now) {
+  const absl::Duration duration = EndStep(plan, now);
+  costs_.Add(plan.kind, plan.Size(), duration);
   GLIMPSE_CHECK(static_cast<int>(output.tokens.size()) == plan.num_real_rows,
                 "a step yields one token for each real row");
+  const bool vision = plan.kind == StepKind::kVision;
+  const bool encoded = vision && plan.end_layer == options_.limits.vision_layers;
   for (int i = 0; i < plan.num_real_rows; ++i) {
     const StepRow& row = plan.rows[i];
+    if (row.samples) Accept(row, output.tokens[i], now);
+    if (!encoded) continue;
     const auto entry = running_.find(row.sequence);
-    if (entry == running_.end()) continue;  // a ghost
-    if (plan.kind == StepKind::kVision) entry->second.ImageEncoded(now);
-    if (!row.samples) continue;
-    const std::optional<FinishReason> reason = entry->second.Accept(output.tokens[i], now);
-    if (reason) End(entry, absl::OkStatus(), *reason, now);
+    if (entry != running_.end()) entry->second.ImageEncoded(now);
+  }
+  return {plan.kind,        plan.num_real_rows, plan.bucket,
+          plan.NumTokens(), duration,           vision && plan.first_layer == 0,
+          encoded};
+}
+
+void Scheduler::Accept(const StepRow& row, const SampledToken& token, absl::Time now) {
+  const auto entry = running_.find(row.sequence);
+  const auto waiting = entry == running_.end() ? FindPreempted(row.sequence) : preempted_.end();
+  if (entry == running_.end() && waiting == preempted_.end()) return;  // a ghost
+  Sequence& sequence = entry != running_.end() ? entry->second : *waiting;
+  const std::optional<FinishReason> reason = sequence.Accept(token, now);
+  if (!reason) return;
+  if (entry != running_.end()) {
+    End(entry, absl::OkStatus(), *reason, now);
+  } else {
+    End(waiting, absl::OkStatus(), *reason, now);
   }
 }
 
 void Scheduler::Failed(const StepPlan& plan, const absl::Status& status, absl::Time now) {
   GLIMPSE_CHECK(!status.ok(), "a failed step has an error");
-  EndStep(plan);
+  EndStep(plan, now);
   for (int i = 0; i < plan.num_real_rows; ++i) {
-    const auto entry = running_.find(plan.rows[i].sequence);
-    if (entry == running_.end()) continue;  // a ghost
-    End(entry, status, FinishReason::kStop, now);
+    const int64_t number = plan.rows[i].sequence;
+    if (const auto entry = running_.find(number); entry != running_.end()) {
+      End(entry, status, FinishReason::kStop, now);
+    } else if (const auto waiting = FindPreempted(number); waiting != preempted_.end()) {
+      End(waiting, status, FinishReason::kStop, now);
+    }  // else a ghost
   }
 }
 
 void Scheduler::AbortAll(const absl::Status& status, absl::Time now) {
-  first_in_flight_ = next_plan_;
+  in_flight_.clear();
   for (auto entry = running_.begin(); entry != running_.end();) {
+    entry = End(entry, status, FinishReason::kStop, now);
+  }
+  for (auto entry = preempted_.begin(); entry != preempted_.end();) {
     entry = End(entry, status, FinishReason::kStop, now);
   }
   while (queue_->Front(now) != nullptr) FinishUnstarted(*queue_->PopFront(), status, now);
 }
 
-void Scheduler::EndStep(const StepPlan& plan) {
-  GLIMPSE_CHECK(first_in_flight_ < next_plan_ && plan.number == first_in_flight_,
-                "Done or Failed of a plan that is not the oldest in flight");
-  ++first_in_flight_;
+absl::Duration Scheduler::EndStep(const StepPlan& plan, absl::Time now) {
+  GLIMPSE_CHECK(
+      !in_flight_.empty() && plan.number == next_plan_ - static_cast<int64_t>(in_flight_.size()),
+      "Done or Failed of a plan that is not the oldest in flight");
+  const absl::Time begun = std::max(in_flight_.front().planned, last_done_);
+  in_flight_.pop_front();
+  last_done_ = now;
+  return std::max(now - begun, absl::ZeroDuration());
 }
 
 Scheduler::Running::iterator Scheduler::End(Running::iterator entry, const absl::Status& status,
@@ -182,8 +128,37 @@ Scheduler::Running::iterator Scheduler::End(Running::iterator entry, const absl:
   Sequence sequence = std::move(entry->second);
   const auto next = running_.erase(entry);
   free_slots_.push_back(sequence.slot());
+  meter_.Ended(now - sequence.admitted());
   sequence.Finish(status, reason, now);
   return next;
+}
+
+Scheduler::Preempted::iterator Scheduler::End(Preempted::iterator entry, const absl::Status& status,
+                                              FinishReason reason, absl::Time now) {
+  Sequence sequence = std::move(*entry);
+  const auto next = preempted_.erase(entry);
+  sequence.Finish(status, reason, now);
+  return next;
+}
+
+Scheduler::Preempted::iterator Scheduler::FindPreempted(int64_t number) {
+  return std::find_if(preempted_.begin(), preempted_.end(),
+                      [&](const Sequence& sequence) { return sequence.number() == number; });
+}
+
+absl::Time Scheduler::NextLook() const {
+  return std::min(NextDeadline(), CompanyUntil().value_or(absl::InfiniteFuture()));
+}
+
+SchedulerLoad Scheduler::load() const {
+  SchedulerLoad load;
+  load.running = num_running();
+  load.waiting = queue_->depth().requests + static_cast<int64_t>(preempted_.size());
+  load.kv_blocks_free = pool_.num_free();
+  load.kv_blocks_live = pool_.num_blocks() - pool_.num_free();
+  load.preemptions = preemptions_;
+  load.targets = targets_;
+  return load;
 }
 
 }  // namespace glimpse

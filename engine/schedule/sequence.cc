@@ -1,6 +1,7 @@
 #include "engine/schedule/sequence.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,13 +28,21 @@ std::vector<int32_t> ExpandedPrompt(const Request& request, const ModelLimits& l
 
 }  // namespace
 
-int64_t KvRowsNeeded(const Request& request, const ModelLimits& limits) {
+int64_t PromptRows(const Request& request, const ModelLimits& limits) {
   const int64_t image = HasImage(request) ? limits.image_rows - kImageIds : 0;
-  return static_cast<int64_t>(request.prompt.size()) + image + request.max_tokens;
+  return static_cast<int64_t>(request.prompt.size()) + image;
+}
+
+int64_t KvRowsNeeded(const Request& request, const ModelLimits& limits) {
+  return PromptRows(request, limits) + request.max_tokens;
+}
+
+int64_t BlocksFor(int64_t rows, const ModelLimits& limits) {
+  return (rows + limits.block_size - 1) / limits.block_size;
 }
 
 int64_t KvBlocksNeeded(const Request& request, const ModelLimits& limits) {
-  return (KvRowsNeeded(request, limits) + limits.block_size - 1) / limits.block_size;
+  return BlocksFor(KvRowsNeeded(request, limits), limits);
 }
 
 absl::Status CheckCanRun(const Request& request, const ModelLimits& limits) {
@@ -66,17 +75,28 @@ Sequence::Sequence(int64_t number, int slot, std::vector<BlockHandle> blocks,
       limits_(limits),
       times_(request_->times),
       rows_(ExpandedPrompt(*request_, *limits)),
+      num_to_prefill_(static_cast<int>(rows_.size())),
       image_pending_(HasImage(*request_)) {}
 
 Sequence::Phase Sequence::phase() const {
   if (image_pending_) return Phase::kVision;
-  if (num_planned_ == 0) return Phase::kPrefill;
+  if (kv_length_ < num_to_prefill_) return Phase::kPrefill;
   // KvRowsNeeded fits into the context, so max_tokens are reached no later than its end.
   return num_planned_ < request_->max_tokens ? Phase::kDecode : Phase::kPlanned;
 }
 
 int Sequence::NumRows() const {
   return static_cast<int>(rows_.size()) + num_planned_ - num_sampled_;
+}
+
+int Sequence::BlocksMissing(int tokens) const {
+  const int64_t rows = std::min<int64_t>(NumRows() + tokens, KvRowsNeeded(*request_, *limits_));
+  const int blocks = static_cast<int>(BlocksFor(rows, *limits_));
+  return std::max(0, blocks - static_cast<int>(blocks_.size()));
+}
+
+void Sequence::AddBlocks(std::vector<BlockHandle> blocks) {
+  std::move(blocks.begin(), blocks.end(), std::back_inserter(blocks_));
 }
 
 int Sequence::Position(int kv_row) const {
@@ -90,7 +110,7 @@ StepRow Sequence::EmptyRow() const {
   row.sequence = number_;
   row.slot = slot_;
   row.starts = !started_;
-  row.prompt = started_ ? nullptr : &request_->prompt;
+  if (row.starts) row.prompt = seen_.empty() ? &request_->prompt : &seen_;
   row.kv_length = kv_length_;
   row.sampling = request_->sampling;
   row.sample_index = num_planned_;
@@ -115,21 +135,28 @@ StepRow Sequence::NextRow(int max_tokens) const {
     row.tokens.push_back(i < known ? rows_[i] : kLastToken);
     row.positions.push_back(Position(i));
   }
-  const int blocks = (end + limits_->block_size - 1) / limits_->block_size;
+  const int blocks = static_cast<int>(BlocksFor(end, *limits_));
   row.blocks.reserve(blocks);
   for (int i = 0; i < blocks; ++i) row.blocks.push_back(blocks_[i].id());
   return row;
 }
 
-void Sequence::Advance(const StepRow& row) {
+void Sequence::Begin() {
   started_ = true;
+  fresh_ = false;
+}
+
+void Sequence::Advance(const StepRow& row) {
+  Begin();
   if (row.image != nullptr) image_pending_ = false;
   kv_length_ += static_cast<int>(row.tokens.size());
   GLIMPSE_CHECK(kv_length_ <= NumRows(), "more rows planned than there are");
   if (row.samples) ++num_planned_;
 }
 
-void Sequence::ImageEncoded(absl::Time now) { times_.encoded = now; }
+void Sequence::ImageEncoded(absl::Time now) {
+  if (times_.encoded == absl::InfinitePast()) times_.encoded = now;
+}
 
 std::optional<FinishReason> Sequence::Accept(const SampledToken& token, absl::Time now) {
   GLIMPSE_CHECK(num_sampled_ < num_planned_, "a token that no step was to sample");
@@ -141,6 +168,25 @@ std::optional<FinishReason> Sequence::Accept(const SampledToken& token, absl::Ti
   if (!request_->sink->Push(token)) return FinishReason::kStopString;
   if (num_sampled_ == request_->max_tokens) return FinishReason::kLength;
   return std::nullopt;
+}
+
+void Sequence::Preempt() {
+  blocks_.clear();
+  slot_ = -1;
+}
+
+void Sequence::Restart(int64_t number, int slot, std::vector<BlockHandle> blocks) {
+  GLIMPSE_CHECK(all_known(), "a sequence restarts before its tokens are known");
+  number_ = number;
+  slot_ = slot;
+  blocks_ = std::move(blocks);
+  kv_length_ = 0;
+  started_ = false;
+  image_pending_ = HasImage(*request_);
+  num_to_prefill_ = static_cast<int>(rows_.size());
+  if (num_sampled_ == 0) return;
+  seen_ = request_->prompt;
+  seen_.insert(seen_.end(), rows_.end() - num_sampled_, rows_.end());
 }
 
 void Sequence::Finish(const absl::Status& status, FinishReason reason, absl::Time now) {

@@ -39,5 +39,15 @@ TEST_CASE("Sizes that do not ascend from 1 die") {
   CHECK_FALSE(Dies([] { BucketTable({1}, {1, 2}); }));
 }
 
+TEST_CASE("A chunk that pads nothing is the largest size within the room, if there is one") {
+  const BucketTable table({4}, {64, 128, 256});
+  CHECK(table.PrefillTokensWithin(63) == 63);
+  CHECK(table.PrefillTokensWithin(64) == 64);
+  CHECK(table.PrefillTokensWithin(200) == 128);
+  CHECK(table.PrefillTokensWithin(255) == 128);
+  CHECK(table.PrefillTokensWithin(2048) == 2048);
+  CHECK(BucketTable({}, {}).PrefillTokensWithin(100) == 100);
+}
+
 }  // namespace
 }  // namespace glimpse

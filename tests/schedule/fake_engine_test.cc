@@ -17,6 +17,7 @@ ModelLimits SmallLimits() {
   limits.vocabulary_size = 1000003;
   limits.max_context = 64;
   limits.image_rows = 4;
+  limits.vision_layers = 3;
   limits.max_batch_size = 2;
   limits.block_size = 2;
   limits.num_blocks = 8;
@@ -36,6 +37,7 @@ struct Steps {
     vision.rows[0].starts = true;
     vision.rows[0].prompt = &prompt;
     vision.rows[0].image = &image;
+    vision.end_layer = SmallLimits().vision_layers;
     StepRow& fed = prefill.rows[0];
     fed.tokens = {ImageRow(0), ImageRow(1), ImageRow(2), ImageRow(3), 10, 11};
     fed.positions = {0, 1, 1, 2, 3, 4};
@@ -145,8 +147,15 @@ TEST_CASE("A plan that breaks the rules is refused with the rule") {
     fed.tokens[3] = ImageRow(4);
     text = "row beyond the picture";
   }
-  SECTION("an unwritten block") {
+  SECTION("a block that it did not write") {
     next.blocks[2] = 7;
+    text = "the block is another's";
+  }
+  SECTION("blocks in another order") {
+    fed.tokens.pop_back();
+    fed.positions.pop_back();
+    next.kv_length = 5;
+    next.blocks = {6, 1, 3};  // 6 holds one row yet
     text = "a KV row is read before it was written";
   }
   SECTION("a gap in the cache") {
@@ -305,6 +314,111 @@ TEST_CASE("A script sets the fake answer, and every launch is told of") {
   CHECK(RunStep(engine, steps.decode)->tokens[0].id == 2);
   CHECK(engine.num_steps() == 4);
   CHECK(launches == 4);
+}
+
+// Of the picture in slot `slot`.
+struct Slice {
+  int slot, first_layer, end_layer;
+};
+
+// What the last of the slices comes to.
+absl::Status RunSlices(const std::vector<std::vector<Slice>>& steps) {
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
+  const Steps values;
+  absl::Status status;
+  for (const std::vector<Slice>& slices : steps) {
+    StepPlan plan = values.vision;
+    plan.rows.resize(slices.size(), plan.rows[0]);
+    plan.num_real_rows = plan.bucket = static_cast<int>(slices.size());
+    for (size_t i = 0; i < slices.size(); ++i) {
+      StepRow& row = plan.rows[i];
+      row.slot = slices[i].slot;
+      row.sequence = 4 + row.slot;
+      row.starts = slices[i].first_layer == 0;
+      row.prompt = row.starts ? &values.prompt : nullptr;
+      plan.first_layer = slices[i].first_layer;
+      plan.end_layer = slices[i].end_layer;
+    }
+    status = RunStep(engine, plan).status();
+    if (!status.ok()) return status;
+  }
+  return status;
+}
+
+TEST_CASE("Slices of a tower go on where they ended, with the pictures that they began with") {
+  CHECK(RunSlices({{{0, 0, 1}}, {{0, 1, 2}}, {{0, 2, 3}}}).ok());
+  CHECK(RunSlices({{{0, 0, 2}, {1, 0, 2}}, {{1, 2, 3}}}).ok());
+  const absl::Status gap = absl::InternalError("the layers of the pictures do not go on");
+  CHECK(RunSlices({{{0, 0, 1}}, {{0, 2, 3}}}) == gap);
+  CHECK(RunSlices({{{0, 0, 2}}, {{0, 1, 3}}}) == gap);
+  CHECK(RunSlices({{{0, 0, 1}}, {{1, 0, 2}}, {{0, 1, 3}}}) == gap);
+  CHECK(RunSlices({{{0, 0, 1}}, {{0, 1, 3}, {1, 1, 3}}}) ==
+        absl::InternalError("a picture joins behind its group's first slice"));
+  const absl::Status none = absl::InternalError("a slice of layers that the tower does not have");
+  CHECK(RunSlices({{{0, 0, 4}}}) == none);
+  CHECK(RunSlices({{{0, 0, 0}}}) == none);
+}
+
+TEST_CASE("A picture's rows are there after its last slice and not before") {
+  Steps steps;
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
+  steps.vision.end_layer = 2;
+  REQUIRE(RunStep(engine, steps.vision).ok());
+  SECTION("before") {
+    CHECK(RunStep(engine, steps.prefill).status() ==
+          absl::InternalError("sequence 4: image rows before the vision step"));
+  }
+  SECTION("after") {
+    StepPlan rest = steps.vision;
+    rest.rows[0].starts = false;
+    rest.rows[0].prompt = nullptr;
+    rest.first_layer = 2;
+    rest.end_layer = 3;
+    REQUIRE(RunStep(engine, rest).ok());
+    CHECK(RunStep(engine, steps.prefill).ok());
+  }
+}
+
+TEST_CASE("A sequence that starts anew goes on with its draws and its repetition penalty") {
+  Steps steps;
+  for (StepPlan* plan : {&steps.prefill, &steps.decode}) {
+    plan->rows[0].sampling.temperature = 1;
+    plan->rows[0].sampling.repetition_penalty = 1.5f;
+  }
+  const int32_t answer = *steps.Answer();
+  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
+  REQUIRE(RunStep(engine, steps.vision).ok());
+  const int32_t first = RunStep(engine, steps.prefill)->tokens[0].id;
+
+  std::vector<int32_t> known = steps.prompt;
+  known.push_back(first);
+  StepPlan vision = steps.vision;
+  StepPlan prefill = steps.prefill;
+  vision.rows[0].sequence = prefill.rows[0].sequence = 9;
+  vision.rows[0].prompt = &known;
+  vision.rows[0].sample_index = prefill.rows[0].sample_index = 1;
+  prefill.rows[0].tokens.push_back(first);
+  prefill.rows[0].positions.push_back(5);
+  prefill.rows[0].blocks = {2, 4, 5, 7};
+  REQUIRE(RunStep(engine, vision).ok());
+  CHECK(RunStep(engine, prefill)->tokens[0].id == answer);
+}
+
+TEST_CASE("A broken fake device launches nothing, and upkeep ends") {
+  FakeEngineOptions options{SmallLimits(), {}, {}, 1};
+  options.upkeep = 2;
+  FakeEngine engine(options);
+  CHECK(engine.Upkeep());
+  CHECK(engine.Upkeep());
+  CHECK_FALSE(engine.Upkeep());
+  CHECK(engine.num_upkeeps() == 3);
+
+  Steps steps;
+  CHECK_FALSE(engine.broken());
+  REQUIRE(RunStep(engine, steps.vision).ok());
+  engine.Break();
+  CHECK(engine.broken());
+  CHECK(engine.Launch(steps.prefill) == absl::InternalError("the device is broken"));
 }
 
 }  // namespace

@@ -158,11 +158,12 @@ TEST_CASE("A request that expires deep in the queue is told in the next call") {
   CHECK(fixture.queue.depth().requests == 4500);
 }
 
-TEST_CASE("Clients that left deep in the queue are found in rounds of kSweep") {
+TEST_CASE("After a Wake, clients that left deep in the queue are found in rounds of kSweep") {
   Fixture fixture(RequestQueueOptions{.max_requests = 5000});
   for (int i = 0; i < 10 * RequestQueue::kSweep; ++i) fixture.Push();
   fixture.clients[400].gone = true;
   fixture.clients.back().gone = true;
+  fixture.queue.Wake();
   int calls = 0;
   while (!fixture.clients.back().finished()) {
     fixture.queue.DropUnwanted(AtMs(0));
@@ -176,15 +177,39 @@ TEST_CASE("Clients that left deep in the queue are found in rounds of kSweep") {
   CHECK(fixture.clients[0].num_finishes == 1);
 }
 
+TEST_CASE("A Wake has all asked that wait, also those before where the round stands") {
+  Fixture fixture(RequestQueueOptions{.max_requests = 5000});
+  for (int i = 0; i < 3 * RequestQueue::kSweep; ++i) fixture.Push();
+  for (int i = 0; i < 3; ++i) fixture.queue.DropUnwanted(AtMs(0));  // the round stands at 12
+  fixture.clients[8].gone = true;
+  fixture.queue.Wake();
+  for (int i = 0; i < 4; ++i) fixture.queue.DropUnwanted(AtMs(0));
+  CHECK(fixture.clients[8].num_finishes == 1);
+}
+
+TEST_CASE("Without a Wake too, a client that left is found in the end") {
+  Fixture fixture;
+  for (int i = 0; i < 40; ++i) fixture.Push();
+  fixture.clients[39].gone = true;
+  for (int i = 0; i < 10; ++i) fixture.queue.DropUnwanted(AtMs(0));
+  CHECK(fixture.clients[39].num_finishes == 1);
+}
+
 TEST_CASE("What a call asks of the clients does not grow with the queue") {
   for (int length : {100, 1000, 4000}) {
     Fixture fixture(RequestQueueOptions{.max_requests = 5000});
     for (int i = 0; i < length; ++i) fixture.Push();
     fixture.queue.DropUnwanted(AtMs(0));
     fixture.queue.Front(AtMs(0));
-    int64_t asked = 0;
-    for (const TestClient& client : fixture.clients) asked += client.asked_gone;
-    CHECK(asked == RequestQueue::kSweep + 1);
+    const auto asked = [&] {
+      int64_t count = 0;
+      for (const TestClient& client : fixture.clients) count += client.asked_gone;
+      return count;
+    };
+    CHECK(asked() == RequestQueue::kQuietSweep + 1);
+    fixture.queue.Wake();
+    fixture.queue.DropUnwanted(AtMs(0));
+    CHECK(asked() == RequestQueue::kQuietSweep + 1 + RequestQueue::kSweep);
   }
 }
 
@@ -206,6 +231,44 @@ TEST_CASE("Waiting for work ends at its deadline, and a Wake ends one wait and n
   const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
   CHECK_FALSE(fixture.queue.WaitForWork(deadline));
   CHECK(absl::Now() >= deadline);
+}
+
+TEST_CASE("Entries that stay where they are keep nobody awake") {
+  Fixture fixture;
+  fixture.Push();
+  CHECK(fixture.queue.WaitForWork(absl::InfiniteFuture()));
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
+  CHECK(fixture.queue.WaitForWork(deadline));
+  CHECK(absl::Now() >= deadline);
+  fixture.Push();
+  CHECK(fixture.queue.WaitForWork(absl::InfiniteFuture()));
+}
+
+TEST_CASE("The next deadline is the earliest of those that wait") {
+  Fixture fixture;
+  CHECK(fixture.queue.NextDeadline() == absl::InfiniteFuture());
+  fixture.Push();
+  CHECK(fixture.queue.NextDeadline() == absl::InfiniteFuture());
+  fixture.Push(AtMs(9));
+  fixture.Push(AtMs(5));
+  CHECK(fixture.queue.NextDeadline() == AtMs(5));
+  fixture.queue.DropUnwanted(AtMs(6));
+  CHECK(fixture.queue.NextDeadline() == AtMs(9));
+  CHECK(fixture.queue.num_accepted() == 3);
+}
+
+TEST_CASE("A request that has expired when it is pushed is refused and stays with its caller") {
+  RequestQueue queue{RequestQueueOptions()};
+  TestClient client;
+  auto request = MakeRequest(&client, {1}, 1);
+  request->deadline = AtMs(5);
+  request->times.enqueued = AtMs(5);
+  CHECK(queue.Push(request) == absl::DeadlineExceededError("the deadline has passed"));
+  REQUIRE(request != nullptr);
+  CHECK(client.num_finishes == 0);
+  CHECK(queue.num_accepted() == 0);
+  request->times.enqueued = AtMs(4);
+  CHECK(queue.Push(request).ok());
 }
 
 TEST_CASE("A thread that waits is woken by Push, Wake and Close") {

@@ -258,7 +258,7 @@ TEST_CASE("A client that leaves and one that is late end at the next plan, with 
   CHECK(ending.status.code() == code);
   CHECK(ending.completion.completion_tokens == 1);
   CHECK(fixture.scheduler.num_running() == 1);
-  CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 2);
+  CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 1);
   fixture.RunUntilIdle();
   CHECK(ending.ids.size() == 1);
   CHECK(ending.num_finishes == 1);

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -20,20 +21,26 @@ inline ModelLimits SchedulerLimits() {
   limits.vocabulary_size = 100000;
   limits.max_context = 64;
   limits.image_rows = 6;
+  limits.vision_layers = 4;
   limits.max_batch_size = 4;
   limits.block_size = 4;
   limits.num_blocks = 64;
   return limits;
 }
 
+inline SchedulerOptions FixtureOptions(const ModelLimits& limits, int depth = 1) {
+  return {limits, BucketTable({2, 4}, {8, 16}), /*max_prefill_tokens=*/16, /*max_vision_rows=*/2,
+          depth};
+}
+
 struct SchedulerFixture {
+  explicit SchedulerFixture(const SchedulerOptions& options, std::vector<int32_t> script = {})
+      : limits(options.limits),
+        engine(FakeEngineOptions{limits, std::move(script), {}, options.depth}),
+        scheduler(options, &queue) {}
   explicit SchedulerFixture(const ModelLimits& limits = SchedulerLimits(), int depth = 1,
                             std::vector<int32_t> script = {})
-      : limits(limits),
-        engine(FakeEngineOptions{limits, std::move(script), {}, depth}),
-        scheduler(SchedulerOptions{limits, BucketTable({2, 4}, {8, 16}), kMaxPrefillTokens,
-                                   kMaxVisionRows, depth},
-                  &queue) {}
+      : SchedulerFixture(FixtureOptions(limits, depth), std::move(script)) {}
 
   // Queues a text request; its answer alone is kept for comparison.
   TestClient& Ask(std::vector<int32_t> prompt, int max_tokens,
@@ -64,14 +71,14 @@ struct SchedulerFixture {
     in_flight.push_back({plan, engine.Launch(plan)});
     return plan;
   }
-  // Finishes the oldest step in flight, a millisecond later; returns what came of it.
+  // Finishes the oldest step in flight, `step_ms` later; returns what came of it.
   absl::Status FinishStep() {
     const auto [plan, launched] = in_flight.front();
     in_flight.pop_front();
     const absl::StatusOr<StepOutput> output = launched.ok() ? engine.Finish() : launched;
-    ++now_ms;
+    now_ms += step_ms(plan);
     if (output.ok()) {
-      scheduler.Done(plan, *output, AtMs(now_ms));
+      report = scheduler.Done(plan, *output, AtMs(now_ms));
     } else {
       scheduler.Failed(plan, output.status(), AtMs(now_ms));
     }
@@ -112,9 +119,6 @@ struct SchedulerFixture {
     CHECK(scheduler.blocks().num_free() == limits.num_blocks);
   }
 
-  static constexpr int kMaxPrefillTokens = 16;
-  static constexpr int kMaxVisionRows = 2;
-
   const ModelLimits limits;
   std::deque<TestClient> clients;
   std::vector<std::vector<int32_t>> answers;
@@ -122,7 +126,9 @@ struct SchedulerFixture {
   FakeEngine engine;
   Scheduler scheduler;
   std::deque<std::pair<StepPlan, absl::Status>> in_flight;
+  StepReport report;  // of the last step that succeeded
   int64_t now_ms = 0;
+  std::function<int64_t(const StepPlan&)> step_ms = [](const StepPlan&) { return 1; };
 };
 
 inline constexpr StepKind kVision = StepKind::kVision;

@@ -1,10 +1,10 @@
 // Laws of Scheduler, RequestQueue and BlockPool together, under thousands of random operations on
-// tiny pools, with one to three steps in flight: whatever comes, goes, expires or fails, each
-// accepted request gets exactly one `Finish`, for a reason that holds, and no token that it would
-// not have got alone.
+// tiny pools, with one to three steps in flight, under every policy: whatever comes, goes, expires,
+// fails or is preempted, each accepted request gets exactly one `Finish`, for a reason that holds,
+// and no token that it would not have got alone.
 //
 // The naive model: every request is a `Case` with the answer that it has alone, and a list of the
-// reasons why it may end early. It knows nothing of slots, blocks, chunks or steps.
+// reasons why it may end early. It knows nothing of slots, blocks, chunks or slices.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
@@ -25,10 +25,13 @@ namespace {
 
 struct Case {
   TestClient client;
+  std::vector<int32_t> prompt;
   std::vector<int32_t> alone;
   int max_tokens = 0;
   absl::Time deadline;
   bool can_run = false;
+  bool started = false;
+  bool decodes = false;       // for sure: its last row sampled, and nobody was preempted since
   uint64_t num_planned = 0;   // samples in plans, in flight or done
   bool step_failed = false;   // it was in a step that was made to fail
   int steps_since_gone = -1;  // calls of Next after its client left
@@ -36,16 +39,23 @@ struct Case {
 
 enum class Fault { kNone, kLaunch, kFinish };
 
+struct Counts {
+  std::map<absl::StatusCode, int> ends;
+  int64_t preemptions = 0;
+  int slices = 0;   // parts of a tower
+  int company = 0;  // idle plans because more requests might come
+};
+
 class World {
  public:
-  World(uint32_t seed, int depth)
-      : random_(seed),
+  World(uint32_t seed, int depth, Counts* counts)
+      : counts_(*counts),
+        random_(seed),
         limits_(RandomLimits()),
-        queue_(RequestQueueOptions{.max_requests = 1 + Below(6), .max_tokens = 1 + Below(100)}),
+        step_ms_(1 + Below(30)),
+        queue_(RequestQueueOptions{.max_requests = 1 + Below(6), .max_tokens = 1 + Below(200)}),
         engine_(FakeEngineOptions{limits_, {}, {}, depth}),
-        scheduler_(SchedulerOptions{limits_, BucketTable({2, 4}, {4, 8}), 1 + Below(12),
-                                    1 + Below(3), depth},
-                   &queue_) {}
+        scheduler_(RandomOptions(depth), &queue_) {}
 
   void RandomOperation() {
     switch (Below(8)) {
@@ -56,7 +66,7 @@ class World {
         if (!cases_.empty()) Leave(cases_[Below(static_cast<int>(cases_.size()))]);
         return;
       case 3:
-        now_ms_ += Below(4);
+        now_ms_ += Below(4 * step_ms_);
         return;
       default:
         if (!MayPlan() || (!in_flight_.empty() && Below(2) == 0)) return FinishOldest();
@@ -70,25 +80,27 @@ class World {
     for (int steps = 0;; ++steps) {
       REQUIRE(steps < 10000);
       if (MayPlan() && Plan(Fault::kNone)) continue;
-      if (in_flight_.empty()) break;
-      FinishOldest();
+      if (!in_flight_.empty()) {
+        FinishOldest();
+      } else if (!scheduler_.empty()) {  // waits for company
+        now_ms_ = absl::ToUnixMillis(scheduler_.NextLook());
+      } else {
+        break;
+      }
     }
     for (const Case& one : cases_) {
       REQUIRE(one.client.num_finishes == 1);
       REQUIRE(one.client.calls_after_finish == 0);
       CheckEnd(one);
+      ++counts_.ends[one.client.status.code()];
     }
-    REQUIRE(scheduler_.num_running() == 0);
+    counts_.preemptions += scheduler_.load().preemptions;
+    REQUIRE(scheduler_.empty());
+    REQUIRE(scheduler_.load().kv_blocks_live == 0);
     REQUIRE(scheduler_.blocks().num_free() == limits_.num_blocks);
     REQUIRE(queue_.depth().requests == 0);
     REQUIRE(queue_.depth().tokens == 0);
     REQUIRE(queue_.depth().bytes == 0);
-  }
-
-  std::map<absl::StatusCode, int> Ends() const {
-    std::map<absl::StatusCode, int> ends;
-    for (const Case& one : cases_) ++ends[one.client.status.code()];
-    return ends;
   }
 
  private:
@@ -106,10 +118,19 @@ class World {
     limits.stop_ids = {1, 2};
     limits.max_context = 10 + Below(30);
     limits.image_rows = 3 + Below(6);
+    limits.vision_layers = 1 + Below(5);
     limits.max_batch_size = 1 + Below(5);
     limits.block_size = 1 + Below(5);
-    limits.num_blocks = 4 + Below(20);
+    limits.num_blocks = 4 + Below(Below(2) == 0 ? 20 : 8);
     return limits;
+  }
+
+  SchedulerOptions RandomOptions(int depth) {
+    SchedulerOptions options{limits_, BucketTable({2, 4}, {4, 8}), 1 + Below(12), 1 + Below(3),
+                             depth};
+    options.policy = static_cast<BatchPolicyKind>(Below(4));
+    options.kv_lookahead_tokens = Below(2) == 0 ? 0 : Below(6);
+    return options;
   }
 
   std::unique_ptr<Request> RandomRequest(TestClient* client) {
@@ -124,7 +145,7 @@ class World {
     request->sampling.temperature = Below(2) == 0 ? 0.0f : 1.0f;
     request->sampling.seed = random_();
     request->sampling.repetition_penalty = Below(3) == 0 ? 1.1f : 1.0f;
-    if (Below(3) == 0) request->deadline = AtMs(now_ms_ + Below(40));
+    if (Below(3) == 0) request->deadline = AtMs(now_ms_ + Below(40 * step_ms_));
     return request;
   }
 
@@ -136,7 +157,8 @@ class World {
     one.max_tokens = request->max_tokens;
     one.deadline = request->deadline;
     one.can_run = CheckCanRun(*request, limits_).ok();
-    const std::vector<int32_t>* prompt = &request->prompt;
+    one.prompt = request->prompt;
+    const uint64_t seed = request->sampling.seed;
     const absl::Status pushed = queue_.Push(request);
     REQUIRE(pushed.ok() == (request == nullptr));
     if (!pushed.ok()) {
@@ -145,12 +167,13 @@ class World {
       cases_.pop_back();
       return;
     }
-    by_prompt_[prompt] = &one;
+    REQUIRE(by_seed_.emplace(seed, &one).second);
   }
 
-  static void Leave(Case& one) {
+  void Leave(Case& one) {
     if (one.client.gone) return;
     one.client.gone = true;
+    queue_.Wake();
     one.steps_since_gone = 0;
   }
 
@@ -163,14 +186,19 @@ class World {
   // False if there was nothing to plan.
   bool Plan(Fault fault) {
     const absl::Time now = AtMs(now_ms_);
+    const int64_t preemptions = scheduler_.load().preemptions;
     StepPlan plan = scheduler_.Next(now);
+    if (scheduler_.load().preemptions > preemptions) {
+      for (Case& one : cases_) one.decodes = false;
+    }
     CheckAfterNext(now);
     if (plan.kind == StepKind::kIdle) {
-      CheckIdle();
+      CheckIdle(now);
       return false;
     }
     INFO(plan.DebugString());
     REQUIRE(CheckPlan(plan, limits_) == absl::OkStatus());
+    counts_.slices += plan.first_layer > 0;
     if (last_ != StepKind::kDecode && AnyCanDecode()) REQUIRE(plan.kind == StepKind::kDecode);
     CheckProgress(plan);
     const absl::Status injected = absl::AbortedError("injected");
@@ -186,12 +214,15 @@ class World {
   void FinishOldest() {
     const Step step = std::move(in_flight_.front());
     in_flight_.pop_front();
-    now_ms_ += Below(2);
+    now_ms_ += Below(step_ms_ + 1);
     const absl::StatusOr<StepOutput> output =
         step.fault == Fault::kLaunch ? step.launched : engine_.Finish();
     INFO(step.plan.DebugString() << " " << output.status());
     REQUIRE(output.ok() == (step.fault == Fault::kNone));
-    if (output.ok()) return scheduler_.Done(step.plan, *output, AtMs(now_ms_));
+    if (output.ok()) {
+      scheduler_.Done(step.plan, *output, AtMs(now_ms_));
+      return;
+    }
     for (int i = 0; i < step.plan.num_real_rows; ++i) {
       Case& one = *by_sequence_.at(step.plan.rows[i].sequence);
       if (!one.client.finished()) one.step_failed = true;
@@ -199,23 +230,29 @@ class World {
     scheduler_.Failed(step.plan, output.status(), AtMs(now_ms_));
   }
 
-  // Whatever runs has all that it may get in flight; with nothing in flight nothing is left.
-  void CheckIdle() const {
-    int running = 0;
-    for (const auto& [number, one] : by_sequence_) {
-      if (one->client.finished()) continue;
-      ++running;
-      REQUIRE(one->num_planned == static_cast<uint64_t>(one->max_tokens));
+  int64_t NumPreempted() const { return scheduler_.load().waiting - queue_.depth().requests; }
+
+  // Whatever runs has all that it may get in flight; with nothing in flight nothing is left, but
+  // what waits for company.
+  void CheckIdle(absl::Time now) {
+    int unplanned = 0;
+    for (const Case& one : cases_) {
+      if (one.client.finished() || !one.started) continue;
+      unplanned += one.num_planned != static_cast<uint64_t>(one.max_tokens);
     }
-    REQUIRE(running == scheduler_.num_running());
+    REQUIRE(unplanned <= NumPreempted());
     if (!in_flight_.empty()) return;
-    REQUIRE(running == 0);
-    REQUIRE(queue_.depth().requests == 0);
+    REQUIRE(scheduler_.load().waiting == 0);
+    if (scheduler_.empty()) return;
+    ++counts_.company;
+    REQUIRE(scheduler_.NextLook() > now);
+    REQUIRE(scheduler_.NextLook() <= now + absl::Milliseconds(50));
+    REQUIRE(unplanned == 0);
   }
 
   bool AnyCanDecode() const {
     return std::any_of(cases_.begin(), cases_.end(), [](const Case& one) {
-      return !one.client.finished() && one.num_planned > 0 &&
+      return !one.client.finished() && one.decodes &&
              one.num_planned < static_cast<uint64_t>(one.max_tokens);
     });
   }
@@ -231,29 +268,42 @@ class World {
       REQUIRE(one.deadline > now);
       REQUIRE(one.steps_since_gone < 2);
     }
-    REQUIRE(unfinished == scheduler_.num_running() + queue_.depth().requests);
-    REQUIRE(scheduler_.num_running() <= limits_.max_batch_size);
+    const SchedulerLoad load = scheduler_.load();
+    REQUIRE(unfinished == load.running + load.waiting);
+    REQUIRE(load.running <= limits_.max_batch_size);
+    REQUIRE(load.kv_blocks_live + load.kv_blocks_free == limits_.num_blocks);
   }
 
-  // Each row begins where the last plan of its sequence ended, and the first of all says `starts`.
-  // Sequences begin in the order of their numbers, which is the order of the queue.
+  // Each row begins where the last plan of its sequence ended, and the first of all says `starts`,
+  // with all ids that the request has by then.
   void CheckProgress(const StepPlan& plan) {
     for (int i = 0; i < plan.num_real_rows; ++i) {
       const StepRow& row = plan.rows[i];
       REQUIRE(row.starts == (by_sequence_.count(row.sequence) == 0));
       if (row.starts) {
-        by_sequence_[row.sequence] = by_prompt_.at(row.prompt);
-        REQUIRE(row.kv_length == 0);
-        fed_[row.sequence] = 0;
+        Start(row);
       }
       Case& one = *by_sequence_.at(row.sequence);
       REQUIRE_FALSE(one.client.finished());
       REQUIRE(row.sample_index == one.num_planned);
       one.num_planned += row.samples;
+      one.decodes = row.samples;
       REQUIRE(one.num_planned <= static_cast<uint64_t>(one.max_tokens));
       REQUIRE(row.kv_length == fed_.at(row.sequence));
       fed_[row.sequence] += static_cast<int>(row.tokens.size());
     }
+  }
+
+  void Start(const StepRow& row) {
+    Case& one = *by_seed_.at(row.sampling.seed);
+    std::vector<int32_t> known = one.prompt;
+    known.insert(known.end(), one.client.ids.begin(), one.client.ids.end());
+    REQUIRE(*row.prompt == known);
+    REQUIRE(row.kv_length == 0);
+    by_sequence_[row.sequence] = &one;
+    fed_[row.sequence] = 0;
+    one.started = true;
+    one.num_planned = one.client.ids.size();
   }
 
   void CheckEnd(const Case& one) const {
@@ -294,13 +344,15 @@ class World {
     REQUIRE((pushed < one.max_tokens) == stop_id);
   }
 
+  Counts& counts_;
   std::mt19937 random_;
   const ModelLimits limits_;
+  const int step_ms_;  // a step's longest
   std::deque<Case> cases_;
   RequestQueue queue_;
   FakeEngine engine_;
   Scheduler scheduler_;
-  std::map<const std::vector<int32_t>*, Case*> by_prompt_;  // the latest at that address
+  std::map<uint64_t, Case*> by_seed_;
   std::map<int64_t, Case*> by_sequence_;
   std::map<int64_t, int> fed_;
   std::deque<Step> in_flight_;
@@ -310,15 +362,18 @@ class World {
 
 TEST_CASE("Whatever happens, each request gets one end and only tokens of its own answer") {
   const int depth = GENERATE(1, 2, 3);
-  std::map<absl::StatusCode, int> ends;
-  for (uint32_t seed = 0; seed < 300; ++seed) {
+  Counts counts;
+  for (uint32_t seed = 0; seed < 1000; ++seed) {
     INFO("depth " << depth << " seed " << seed);
-    World world(seed, depth);
+    World world(seed, depth, &counts);
     for (int i = 0; i < 400; ++i) world.RandomOperation();
     world.Drain();
-    for (const auto& [code, count] : world.Ends()) ends[code] += count;
   }
-  // The run was worth something: every kind of end came up often.
+  // The run was worth something: every kind of end came up often, and whatever may come between.
+  CHECK(counts.preemptions > 500);
+  CHECK(counts.slices > 100);
+  CHECK(counts.company > 100);
+  std::map<absl::StatusCode, int>& ends = counts.ends;
   CHECK(ends[absl::StatusCode::kOk] > 1000);
   CHECK(ends[absl::StatusCode::kCancelled] > 100);
   CHECK(ends[absl::StatusCode::kDeadlineExceeded] > 100);

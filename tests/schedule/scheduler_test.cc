@@ -201,7 +201,7 @@ TEST_CASE("A client that leaves is out, with slot and blocks, at the next step")
   CHECK(leaving.completion.completion_tokens == 2);
   CHECK(leaving.ids.size() == 2);
   CHECK(fixture.scheduler.num_running() == 1);
-  CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 2);
+  CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 1);
   fixture.RunUntilIdle();
   CHECK(leaving.num_finishes == 1);
   CHECK(fixture.clients[1].ids == fixture.answers[1]);
@@ -238,7 +238,7 @@ TEST_CASE("A failed step ends its own rows and nobody else") {
     CHECK(fixture.Step().kind == kPrefill);
     CHECK(fixture.clients[1].status == absl::ResourceExhaustedError("out of memory"));
     CHECK(fixture.clients[1].num_finishes == 1);
-    CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 2);
+    CHECK(fixture.scheduler.blocks().num_free() == fixture.limits.num_blocks - 1);
     fixture.RunUntilIdle();
     CHECK(fixture.clients[0].ids == fixture.answers[0]);
   }
@@ -313,7 +313,7 @@ TEST_CASE("What a step asks of the clients does not grow with the queue") {
     scheduler.Next(AtMs(1));
     int64_t asked = 0;
     for (const TestClient& client : clients) asked += client.asked_gone;
-    CHECK(asked == RequestQueue::kSweep + fixture.limits.max_batch_size);
+    CHECK(asked == RequestQueue::kQuietSweep + fixture.limits.max_batch_size);
     scheduler.AbortAll(absl::UnavailableError("over"), AtMs(2));
   }
 }
