@@ -6,6 +6,7 @@
 
 #include "absl/types/span.h"
 #include "engine/schedule/sequence.h"
+#include "preprocess/fail_point.h"
 #include "preprocess/status_macros.h"
 #include "server/status.h"
 
@@ -29,7 +30,9 @@ ServedModel::ServedModel(std::unique_ptr<Tokenizer> tokenizer, ChatTemplate chat
       image_limits_(image_limits),
       images_(MakePipeline(limits.image_size, image_limits)) {}
 
-absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input) const {
+absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input, const Clock& clock,
+                                                              ImageRecord* record) const {
+  GLIMPSE_RETURN_IF_ERROR(GLIMPSE_FAIL_POINT(kPreprocess));
   // Validation has refused all that Render refuses, so its error would be a fault of ours.
   absl::StatusOr<ChatPrompt> prompt = chat_template_.Render(input.messages);
   if (!prompt.ok()) return EngineFaultError();
@@ -41,12 +44,24 @@ absl::StatusOr<std::unique_ptr<Request>> ServedModel::Prepare(ChatInput input) c
   request->ignore_stop_ids = input.ignore_stop_ids;
   GLIMPSE_RETURN_IF_ERROR(SetMaxTokens(input.max_tokens, *request));
   if (!input.image.empty()) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(input.image.data());
-    absl::StatusOr<RgbImage> image = images_->Process(absl::MakeSpan(bytes, input.image.size()));
-    if (!image.ok()) return ImageError(image.status(), image_limits_);
-    request->image = *std::move(image);
+    GLIMPSE_ASSIGN_OR_RETURN(request->image, PrepareImage(input.image, clock, record));
   }
   return request;
+}
+
+absl::StatusOr<RgbImage> ServedModel::PrepareImage(const std::string& file, const Clock& clock,
+                                                   ImageRecord* record) const {
+  record->bytes = static_cast<int64_t>(file.size());
+  const absl::Time start = clock.Now();
+  const auto* bytes = reinterpret_cast<const uint8_t*>(file.data());
+  const absl::StatusOr<RgbImage> image = images_->Decode(absl::MakeSpan(bytes, file.size()));
+  if (!image.ok()) return ImageError(image.status(), image_limits_);
+  const absl::Time decoded = clock.Now();
+  RgbImage resized = images_->Resize(*image);
+  record->pixels = int64_t{image->width} * image->height;
+  record->decode = decoded - start;
+  record->resize = clock.Now() - decoded;
+  return resized;
 }
 
 int ServedModel::PromptTokens(const Request& request) const {

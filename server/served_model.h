@@ -5,13 +5,16 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/schedule/clock.h"
 #include "engine/schedule/model_limits.h"
 #include "engine/schedule/request.h"
 #include "preprocess/chat_template.h"
 #include "preprocess/image_pipeline.h"
 #include "preprocess/tokenizer.h"
+#include "server/request_record.h"
 #include "server/request_validation.h"
 
 namespace glimpse {
@@ -28,14 +31,18 @@ class ServedModel {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
   // Tokenises, decodes and resizes: milliseconds of work. The request still lacks its id, deadline,
-  // times and sink. Errors are public ones of status.h: CONTEXT_TOO_LONG, or the picture's.
-  absl::StatusOr<std::unique_ptr<Request>> Prepare(ChatInput input) const;
+  // times and sink. Errors are public ones of status.h: CONTEXT_TOO_LONG, or the picture's. Notes
+  // in `record`, error or not, what the picture was and took of the clock's time.
+  absl::StatusOr<std::unique_ptr<Request>> Prepare(ChatInput input, const Clock& clock,
+                                                   ImageRecord* record) const;
 
   // Tokens of the prompt as the model sees it: a picture's three ids count as its rows.
   int PromptTokens(const Request& request) const;
   int ImageTokens(const Request& request) const;
 
  private:
+  absl::StatusOr<RgbImage> PrepareImage(const std::string& file, const Clock& clock,
+                                        ImageRecord* record) const;
   absl::Status SetMaxTokens(const std::optional<int>& asked, Request& request) const;
 
   const std::unique_ptr<Tokenizer> tokenizer_;

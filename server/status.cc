@@ -146,4 +146,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                       wire.SerializeAsString());
 }
 
+StatusWords ToWords(const absl::Status& status) {
+  if (status.ok()) return {"OK", ""};
+  const absl::optional<absl::Cord> payload = status.GetPayload(kErrorInfoUrl);
+  if (!payload.has_value()) return ToWords(RowOf(status));
+  google::rpc::ErrorInfo info;
+  info.ParseFromString(std::string(*payload));
+  return {absl::StatusCodeToString(status.code()), info.reason()};
+}
+
 }  // namespace glimpse

@@ -47,6 +47,13 @@ absl::Status EngineFaultError();  // INTERNAL ENGINE_FAULT
 // See above. OK stays OK.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
+// The same in two words, for logs and metrics: {"CANCELLED", "CANCELLED"}; OK is {"OK", ""}.
+struct StatusWords {
+  std::string code;    // gRPC's name for it
+  std::string reason;  // of the ErrorInfo
+};
+StatusWords ToWords(const absl::Status& status);
+
 }  // namespace glimpse
 
 #endif  // GLIMPSE_SERVER_STATUS_H_

@@ -44,6 +44,19 @@ TEST_CASE("each error carries its reason, our domain and what the contract adds"
   }
 }
 
+TEST_CASE("an end in two words is what the client is told") {
+  const auto words = [](const absl::Status& status) {
+    const StatusWords two = ToWords(status);
+    return two.code + " " + two.reason;
+  };
+  CHECK(words(absl::OkStatus()) == "OK ");
+  CHECK(words(QueueFullError()) == "RESOURCE_EXHAUSTED QUEUE_FULL");
+  CHECK(words(InvalidFieldError({{"a", "b"}})) == "INVALID_ARGUMENT INVALID_FIELD");
+  CHECK(words(absl::DeadlineExceededError("late")) == "DEADLINE_EXCEEDED DEADLINE_EXCEEDED");
+  CHECK(words(absl::CancelledError("gone")) == "CANCELLED CANCELLED");
+  CHECK(words(absl::UnknownError("of the engine")) == "INTERNAL ENGINE_FAULT");
+}
+
 TEST_CASE("a picture's error keeps its reason and loses its text") {
   const ImageLimits limits{10, 20, 30};
   const StatusDetails large = DetailsOf(ImageError(ImageTooLarge("11 bytes"), limits));
