@@ -39,7 +39,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatService::Chat(grpc::CallbackServ
   call.deadline = absl::FromChrono(context->deadline());
   call.bytes = static_cast<int64_t>(request->Length());
   const absl::Status entered = shared_.admission->Enter(call.bytes);
-  if (!entered.ok()) return new RefusedChat(entered);
+  if (!entered.ok()) return new RefusedChat(&shared_, call, entered);
 
   const Model* model = model_;
   // gRPC made the buffer for this call and nobody reads it again; parsing frees its memory now
@@ -48,11 +48,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatService::Chat(grpc::CallbackServ
   if (!input.ok()) {
     shared_.admission->Prepared(call.bytes);
     shared_.admission->Leave();
-    return new RefusedChat(input.status());
+    return new RefusedChat(&shared_, call, input.status());
   }
   call.request_id = input->request_id.empty() ? NewRequestId() : input->request_id;
   context->AddInitialMetadata(kRequestIdKey, call.request_id);
-  auto* stream = new ChatStream(&shared_, model->served, std::move(call), *std::move(input));
+  auto* stream =
+      new ChatStream(&shared_, model->served, context, std::move(call), *std::move(input));
   stream->Start();
   return stream;
 }

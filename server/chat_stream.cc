@@ -1,6 +1,7 @@
 #include "server/chat_stream.h"
 
 #include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/server_context.h>
 
 #include <cstdio>
 #include <exception>
@@ -9,6 +10,7 @@
 
 #include "preprocess/check.h"
 #include "preprocess/status_macros.h"
+#include "server/metered_sink.h"
 #include "server/status.h"
 
 namespace glimpse {
@@ -28,29 +30,66 @@ grpc::ByteBuffer Serialize(const v1::ChatResponse& response) {
   return bytes;
 }
 
-TokenStreamOptions StreamOptions(const ChatInput& input, int64_t max_pending_bytes) {
+TokenStreamOptions StreamOptions(const ChatInput& input, int64_t max_bytes) {
   TokenStreamOptions options;
-  options.max_pending_bytes = max_pending_bytes;
+  options.max_bytes = max_bytes;
   options.stop_strings = input.stop_strings;
   options.with_logprobs = input.sampling.top_logprobs >= 0;
   return options;
 }
 
+const char* Word(v1::FinishReason reason) {
+  switch (reason) {
+    case v1::FINISH_REASON_LENGTH:
+      return "LENGTH";
+    case v1::FINISH_REASON_STOP_STRING:
+      return "STOP_STRING";
+    default:
+      return "STOP";
+  }
+}
+
+RequestRecord RecordOf(const ChatCall& call) {
+  RequestRecord record;
+  record.request_id = call.request_id;
+  record.message_bytes = call.bytes;
+  record.arrived = call.arrived;
+  return record;
+}
+
+void NoteEnd(const absl::Status& status, RequestRecord* record) {
+  StatusWords words = ToWords(status);
+  record->code = std::move(words.code);
+  record->reason = std::move(words.reason);
+}
+
 }  // namespace
 
-ChatStream::ChatStream(const ChatStreamShared* shared, const ServedModel* model, ChatCall call,
-                       ChatInput input)
+void Report(const ChatStreamShared& shared, RequestRecord* record) {
+  record->ended = shared.clock->Now();
+  if (shared.metrics != nullptr) shared.metrics->OnRequest(*record);
+  if (shared.log != nullptr) shared.log->Write(*record);
+}
+
+ChatStream::ChatStream(const ChatStreamShared* shared, const ServedModel* model,
+                       grpc::CallbackServerContext* context, ChatCall call, ChatInput input)
     : shared_(shared),
       model_(model),
       call_(std::move(call)),
       input_(std::move(input)),
-      stream_(StreamOptions(input_, shared->max_pending_bytes), model->tokenizer(),
-              [this] { SendNext(); }) {}
+      stream_(StreamOptions(input_, shared->max_stream_bytes), model->tokenizer(),
+              [this] { SendNext(); }),
+      record_(RecordOf(call_)),
+      stall_watch_(shared->stall_timeout, [this, context] {
+        stalled_ = true;
+        stream_.MarkTooSlow();
+        context->TryCancel();  // the write in flight fails, and the rest follows
+      }) {}
 
 void ChatStream::Start() {
   if (shared_->pool->Submit([this] { Prepare(); }).ok()) return;
   shared_->admission->Prepared(call_.bytes);
-  Finish(ToGrpcStatus(QueueFullError()));
+  FinishWith(QueueFullError());
 }
 
 // On the pool.
@@ -59,7 +98,7 @@ void ChatStream::Prepare() {
   shared_->admission->Prepared(call_.bytes);
   const absl::Status status = request.ok() ? Enqueue(*std::move(request)) : request.status();
   if (!status.ok()) {
-    Finish(ToGrpcStatus(status));
+    FinishWith(status);
     return;
   }
   SendNext();
@@ -70,7 +109,7 @@ absl::StatusOr<std::unique_ptr<Request>> ChatStream::MakeRequest() {
   if (shared_->clock->Now() >= call_.deadline) return DeadlineError();
   if (!input_.has_seed) input_.sampling.seed = RandomSeed();
   try {
-    return model_->Prepare(std::exchange(input_, {}));
+    return model_->Prepare(std::exchange(input_, {}), *shared_->clock, &record_.image);
   } catch (const std::exception& error) {
     // A picture within the limits for which the memory is not there: bad_alloc, or length_error.
     std::fprintf(stderr, "a request could not be prepared: %s\n", error.what());
@@ -82,18 +121,26 @@ absl::Status ChatStream::Enqueue(std::unique_ptr<Request> request) {
   StartStream(*request);
   request->id = call_.request_id;
   request->deadline = call_.deadline;
-  request->sink = stream_.MakeSink();
+  request->sink = MakeSink();
   request->times.arrived = call_.arrived;
   request->times.enqueued = shared_->clock->Now();
   const absl::Status status = shared_->queue->Push(request);
+  if (absl::IsDeadlineExceeded(status)) return DeadlineError();
   return absl::IsResourceExhausted(status) ? QueueFullError() : status;
 }
 
+std::unique_ptr<TokenSink> ChatStream::MakeSink() {
+  return std::make_unique<MeteredSink>(stream_.MakeSink(), shared_->metrics, shared_->clock,
+                                       &record_);
+}
+
 void ChatStream::StartStream(Request& request) {
+  record_.prompt_tokens = model_->PromptTokens(request);
+  record_.image_tokens = model_->ImageTokens(request);
   v1::Started started;
   started.set_request_id(call_.request_id);
-  started.set_prompt_tokens(model_->PromptTokens(request));
-  started.set_image_tokens(model_->ImageTokens(request));
+  started.set_prompt_tokens(record_.prompt_tokens);
+  started.set_image_tokens(record_.image_tokens);
   started.set_seed(request.sampling.seed);
   stream_.Start(started);
 }
@@ -107,19 +154,30 @@ void ChatStream::SendNext() {
       return;
     case StreamEvent::Kind::kMessage:
       writing_ = Serialize(event.message);
+      stall_watch_.WriteBegins();
       StartWrite(&writing_);
       return;
     case StreamEvent::Kind::kLast:
+      NoteEnd(absl::OkStatus(), &record_);
+      record_.reason = Word(event.message.finished().reason());
       writing_ = Serialize(event.message);
+      stall_watch_.WriteBegins();
       StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
       return;
     case StreamEvent::Kind::kError:
-      Finish(ToGrpcStatus(event.status));
+      FinishWith(event.status);
       return;
   }
 }
 
+// Nothing may follow it, as above.
+void ChatStream::FinishWith(const absl::Status& error) {
+  NoteEnd(error, &record_);
+  Finish(ToGrpcStatus(error));
+}
+
 void ChatStream::OnWriteDone(bool ok) {
+  stall_watch_.WriteEnds();
   if (!ok) OnCancel();
   SendNext();
 }
@@ -130,12 +188,22 @@ void ChatStream::OnCancel() {
 }
 
 void ChatStream::OnDone() {
+  if (stalled_) NoteEnd(SlowReaderError(), &record_);  // perhaps with its last message under way
+  Report(*shared_, &record_);
   shared_->admission->Leave();
   delete this;
 }
 
-RefusedChat::RefusedChat(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+RefusedChat::RefusedChat(const ChatStreamShared* shared, const ChatCall& call,
+                         const absl::Status& status)
+    : shared_(shared), record_(RecordOf(call)) {
+  NoteEnd(status, &record_);
+  Finish(ToGrpcStatus(status));
+}
 
-void RefusedChat::OnDone() { delete this; }
+void RefusedChat::OnDone() {
+  Report(*shared_, &record_);
+  delete this;
+}
 
 }  // namespace glimpse

@@ -7,15 +7,17 @@
 //   callback:        OnWriteDone -> SendNext ... -> Finish; OnDone deletes the reactor
 //
 // One of these has the turn at any time, so only TokenStream and gRPC's own parts are locked.
-// One write is in flight at most, and its buffer lives until its callback. Nothing here blocks. The
-// reactor ends only after the sink's Finish, or before there was a sink: a call that was cancelled
-// waits for the scheduler to let it go, which takes one step.
+// One write is in flight at most, and its buffer lives until its callback. Nothing here blocks. A
+// client that takes nothing at all is cut, by HTTP/2's means. The reactor ends
+// only after the sink's Finish, or before there was a sink: a call that was cancelled waits for the
+// scheduler to let it go, which takes one step.
 #ifndef GLIMPSE_SERVER_CHAT_STREAM_H_
 #define GLIMPSE_SERVER_CHAT_STREAM_H_
 
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -26,8 +28,12 @@
 #include "engine/schedule/request_queue.h"
 #include "preprocess/worker_pool.h"
 #include "server/admission.h"
+#include "server/metrics.h"
+#include "server/request_log.h"
+#include "server/request_record.h"
 #include "server/request_validation.h"
 #include "server/served_model.h"
+#include "server/stall_watch.h"
 #include "server/token_stream.h"
 
 namespace glimpse {
@@ -38,8 +44,14 @@ struct ChatStreamShared {
   WorkerPool* pool = nullptr;
   RequestQueue* queue = nullptr;
   Admission* admission = nullptr;
-  int64_t max_pending_bytes = 256 << 10;  // of one slow reader
+  int64_t max_stream_bytes = 256 << 10;              // of memory, for one slow reader
+  absl::Duration stall_timeout = absl::Seconds(30);  // for which a client may take nothing
+  Metrics* metrics = nullptr;                        // null: nothing is counted
+  RequestLog* log = nullptr;                         // null: nothing is logged
 };
+
+// At the call's very end, after everything else. Sets `record->ended`.
+void Report(const ChatStreamShared& shared, RequestRecord* record);
 
 // What the call says of itself, besides the request. It has entered `admission` with `bytes`.
 struct ChatCall {
@@ -51,9 +63,10 @@ struct ChatCall {
 
 class ChatStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // Owned by gRPC from here on: deletes itself. `shared` and `model` outlive it.
-  ChatStream(const ChatStreamShared* shared, const ServedModel* model, ChatCall call,
-             ChatInput input);
+  // Owned by gRPC from here on: deletes itself. `shared` and `model` outlive it; `context` is the
+  // call's.
+  ChatStream(const ChatStreamShared* shared, const ServedModel* model,
+             grpc::CallbackServerContext* context, ChatCall call, ChatInput input);
 
   // Once, right after construction.
   void Start();
@@ -69,24 +82,33 @@ class ChatStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   absl::StatusOr<std::unique_ptr<Request>> MakeRequest();
   void StartStream(Request& request);
   absl::Status Enqueue(std::unique_ptr<Request> request);
+  std::unique_ptr<TokenSink> MakeSink();
   void SendNext();
+  void FinishWith(const absl::Status& error);
 
   const ChatStreamShared* const shared_;
   const ServedModel* const model_;
   const ChatCall call_;
   ChatInput input_;  // until it is prepared
   TokenStream stream_;
+  RequestRecord record_;
   grpc::ByteBuffer writing_;  // the write in flight
+  std::atomic<bool> stalled_ = false;
+  StallWatch stall_watch_;  // last: it uses the others
 };
 
 // A call that ends as soon as it came, with `status`.
 class RefusedChat : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  explicit RefusedChat(const absl::Status& status);
+  // `shared` outlives it.
+  RefusedChat(const ChatStreamShared* shared, const ChatCall& call, const absl::Status& status);
 
  private:
   ~RefusedChat() override = default;
   void OnDone() override;
+
+  const ChatStreamShared* const shared_;
+  RequestRecord record_;
 };
 
 }  // namespace glimpse

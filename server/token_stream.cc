@@ -3,15 +3,22 @@
 #include <utility>
 
 #include "preprocess/check.h"
+#include "preprocess/fail_point.h"
 #include "server/status.h"
 
 namespace glimpse {
 namespace {
 
-// What a token takes of the pending delta besides its text: its id, and with log-probabilities one
-// protobuf message for itself and each alternative.
-constexpr int64_t kBytesPerToken = 4;
-constexpr int64_t kBytesPerAlternative = sizeof(v1::Alternative) + sizeof(void*);
+// The most memory that a piece of the pending delta can take: protobuf's strings and arrays double
+// when they are full, and then the old half is there beside the new whole. That is also room for
+// the delta's serialised form beside it.
+constexpr int64_t kGrowth = 3;
+constexpr int64_t kBytesPerToken = kGrowth * sizeof(int32_t);
+// Each log-probability is an object of its own, with what malloc adds and a place in an array.
+constexpr int64_t kMallocBytes = 16;
+constexpr int64_t kBytesPerLogprobs =
+    sizeof(v1::TokenLogprobs) + 2 * kMallocBytes + kGrowth * sizeof(void*);
+constexpr int64_t kBytesPerAlternative = sizeof(v1::Alternative) + kMallocBytes + sizeof(void*);
 
 v1::FinishReason ToProto(FinishReason reason) {
   switch (reason) {
@@ -90,6 +97,7 @@ bool TokenStream::Push(const SampledToken& token) {
     Append(&token, text);
     notify = std::exchange(reader_waits_, false);
   }
+  GLIMPSE_FAIL_POINT(kNotify).IgnoreError();
   if (notify) on_ready_();
   return !matcher_.matched();
 }
@@ -104,16 +112,19 @@ void TokenStream::Finish(const absl::Status& status, const Completion& completio
     finished_.set_reason(ToProto(completion.reason));
     finished_.mutable_usage()->set_completion_tokens(completion.completion_tokens);
     *finished_.mutable_timing() = ToTiming(completion.times);
-    end_ = reader_too_slow_ ? SlowReaderError() : status;
+    end_ = status;
     notify = std::exchange(reader_waits_, false);
   }
+  GLIMPSE_FAIL_POINT(kNotify).IgnoreError();
   // A reader that did not wait may have fetched the end and destroyed the stream by now; one that
   // waits is sure to be there.
   if (notify) on_ready_();
 }
 
 StreamEvent TokenStream::Take() {
+  GLIMPSE_FAIL_POINT(kWrite).IgnoreError();
   MutexLock lock(&mutex_);
+  taken_bytes_ = 0;
   StreamEvent event;
   const bool failed = client_left_ || reader_too_slow_ || (end_.has_value() && !end_->ok());
   if (!failed && started_.has_value()) {
@@ -121,9 +132,9 @@ StreamEvent TokenStream::Take() {
     started_.reset();
     event.kind = StreamEvent::Kind::kMessage;
   } else if (!failed && pending_bytes_ > 0) {
-    *event.message.mutable_delta() = std::move(pending_);
-    pending_.Clear();
+    pending_.Swap(event.message.mutable_delta());
     pending_bytes_ = 0;
+    taken_bytes_ = static_cast<int64_t>(event.message.ByteSizeLong());
     event.kind = StreamEvent::Kind::kMessage;
   } else if (end_.has_value()) {
     return TakeEnd();
@@ -135,12 +146,13 @@ StreamEvent TokenStream::Take() {
 
 StreamEvent TokenStream::TakeEnd() {
   StreamEvent event;
-  if (end_->ok()) {
+  const absl::Status status = reader_too_slow_ ? SlowReaderError() : *end_;
+  if (status.ok()) {
     event.kind = StreamEvent::Kind::kLast;
     *event.message.mutable_finished() = std::move(finished_);
   } else {
     event.kind = StreamEvent::Kind::kError;
-    event.status = *end_;
+    event.status = status;
   }
   return event;
 }
@@ -148,6 +160,11 @@ StreamEvent TokenStream::TakeEnd() {
 void TokenStream::MarkGone() {
   MutexLock lock(&mutex_);
   client_left_ = true;
+}
+
+void TokenStream::MarkTooSlow() {
+  MutexLock lock(&mutex_);
+  GiveUp();
 }
 
 bool TokenStream::gone() const {
@@ -174,7 +191,7 @@ std::string TokenStream::WithoutLeadingNewline(std::string text) {
 
 void TokenStream::Append(const SampledToken* token, const std::string& text) {
   pending_.mutable_text()->append(text);
-  pending_bytes_ += static_cast<int64_t>(text.size());
+  pending_bytes_ += kGrowth * static_cast<int64_t>(text.size());
   if (token != nullptr) {
     pending_.add_token_ids(token->id);
     pending_bytes_ += kBytesPerToken;
@@ -182,18 +199,22 @@ void TokenStream::Append(const SampledToken* token, const std::string& text) {
   if (token != nullptr && options_.with_logprobs) {
     v1::TokenLogprobs* logprobs = pending_.add_logprobs();
     logprobs->set_logprob(token->logprob);
+    logprobs->mutable_alternatives()->Reserve(static_cast<int>(token->top.size()));
     for (const TokenLogprob& alternative : token->top) {
       v1::Alternative* added = logprobs->add_alternatives();
       added->set_token_id(alternative.id);
       added->set_logprob(alternative.logprob);
     }
-    pending_bytes_ += kBytesPerAlternative * static_cast<int64_t>(1 + token->top.size());
+    pending_bytes_ +=
+        kBytesPerLogprobs + kBytesPerAlternative * static_cast<int64_t>(token->top.size());
   }
-  if (pending_bytes_ > options_.max_pending_bytes) {
-    reader_too_slow_ = true;
-    pending_.Clear();
-    pending_bytes_ = 0;
-  }
+  if (pending_bytes_ + taken_bytes_ > options_.max_bytes) GiveUp();
+}
+
+void TokenStream::GiveUp() {
+  reader_too_slow_ = true;
+  v1::Delta().Swap(&pending_);  // Clear would keep the memory
+  pending_bytes_ = 0;
 }
 
 }  // namespace glimpse

@@ -2,13 +2,14 @@
 //
 // The serving thread is the writer, through TokenSink; the reader is the RPC's reactor. Between
 // them lies at most one delta: what the reader has not fetched yet is put together, so a slow
-// reader gets fewer and longer deltas, and the writer never waits. Over `max_pending_bytes` the
-// stream gives up on the reader: `Gone` says true, and the end is SLOW_READER.
+// reader gets fewer and longer deltas, and the writer never waits. When that delta and the message
+// that the reader fetched last could take more than `max_bytes` of memory, the stream gives up on
+// the reader: it lets go of what waits, `Gone` says true, and the end is SLOW_READER.
 //
-// Reading: `Take` until it returns kNothing; then wait for `on_ready`. It is called, once for each
-// kNothing, when there is something again, by the serving thread and with no lock held. Whoever
-// fetched the last event is sure that the writer never touches the stream again, if there was a
-// writer at all, and may destroy it.
+// Reading: `Take`, each time when the message before has been sent and freed, until it returns
+// kNothing; then wait for `on_ready`. It is called, once for each kNothing, when there is something
+// again, by the serving thread and with no lock held. Whoever fetched the last event is sure that
+// the writer never touches the stream again, if there was a writer at all, and may destroy it.
 #ifndef GLIMPSE_SERVER_TOKEN_STREAM_H_
 #define GLIMPSE_SERVER_TOKEN_STREAM_H_
 
@@ -31,7 +32,7 @@
 namespace glimpse {
 
 struct TokenStreamOptions {
-  int64_t max_pending_bytes = 256 << 10;
+  int64_t max_bytes = 256 << 10;
   std::vector<std::string> stop_strings = {};
   bool with_logprobs = false;
 };
@@ -68,6 +69,8 @@ class TokenStream {
   // Any thread: the client has left. The writer will end the stream soon; until then `Take` yields
   // nothing.
   void MarkGone();
+  // Any thread: the client takes nothing. As if it had come too late for `max_bytes`.
+  void MarkTooSlow();
   bool gone() const;
 
  private:
@@ -82,6 +85,7 @@ class TokenStream {
   std::string WithoutLeadingNewline(std::string text);
   void Append(const SampledToken* token, const std::string& text)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   StreamEvent TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TokenStreamOptions options_;
@@ -95,7 +99,8 @@ class TokenStream {
   mutable Mutex mutex_;
   std::optional<v1::Started> started_ ABSL_GUARDED_BY(mutex_);  // until it is fetched
   v1::Delta pending_ ABSL_GUARDED_BY(mutex_);
-  int64_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of memory, at most
+  int64_t taken_bytes_ ABSL_GUARDED_BY(mutex_) = 0;    // of the message that is being sent
   v1::Finished finished_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool client_left_ ABSL_GUARDED_BY(mutex_) = false;

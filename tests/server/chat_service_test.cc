@@ -3,24 +3,17 @@
 
 #include <catch2/catch.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "tests/server/metrics_text.h"
+#include "tests/server/red_png.h"
 #include "tests/server/status_details.h"
 #include "tests/server/test_server.h"
 
 namespace glimpse {
 namespace {
-
-// A red picture of 2 x 2.
-constexpr unsigned char kPng[] = {
-    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52,
-    0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x02, 0x08, 0x02, 0x00, 0x00, 0x00, 0xfd, 0xd4, 0x9a,
-    0x73, 0x00, 0x00, 0x00, 0x16, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9c, 0x63, 0xfc, 0xcf, 0xc0, 0xc0,
-    0xc0, 0xc0, 0xc0, 0xc4, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x00, 0x00, 0x0d, 0x1d, 0x01, 0x03, 0x6a,
-    0xc2, 0x9b, 0xe9, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82};
-
-std::string Png() { return std::string(reinterpret_cast<const char*>(kPng), sizeof(kPng)); }
 
 // Ends at once with this reason.
 StatusDetails Refused(TestServer& server, const v1::ChatRequest& request, grpc::StatusCode code) {
@@ -72,7 +65,7 @@ TEST_CASE("ids and seeds that the client left out are made, each anew") {
 TEST_CASE("a picture takes its rows of the context") {
   TestServer server;
   v1::ChatRequest request = Question();
-  request.mutable_messages(0)->add_parts()->set_image(Png());
+  request.mutable_messages(0)->add_parts()->set_image(RedPng());
   Call call(server, request);
   CHECK(call.Finish().ok());
   CHECK(call.events.at(0).started().image_tokens() == 6);
@@ -89,7 +82,7 @@ TEST_CASE("bad pictures are told apart") {
     return Refused(server, request, grpc::StatusCode::INVALID_ARGUMENT).reason;
   };
   CHECK(reason("GIF89a and more") == "IMAGE_UNSUPPORTED");
-  CHECK(reason(Png().substr(0, 50)) == "IMAGE_CORRUPT");
+  CHECK(reason(RedPng().substr(0, 50)) == "IMAGE_CORRUPT");
   CHECK(reason(std::string(17 << 20, 'x')) == "IMAGE_TOO_LARGE");
 }
 
@@ -182,13 +175,53 @@ TEST_CASE("a deadline that passes in the queue costs no step") {
   server.gate.WaitUntilHeld();
   Call waiting(server, Question(), std::chrono::minutes(4));
   REQUIRE(waiting.Read());  // `started`: it is in the queue
-  server.clock.Advance(5 * 60);
+  server.clock.Advance(absl::Minutes(5));
   server.gate.Open();
   const grpc::Status status = waiting.Finish();
   CHECK(status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
   CHECK(DetailsOf(status).reason == "DEADLINE_EXCEEDED");
   CHECK(running.Finish().ok());
   CHECK(server.num_started == 1);
+}
+
+// An endless answer with much to each token, to a client whose gRPC takes no more than 64 KiB that
+// nobody reads.
+struct UnreadCall {
+  explicit UnreadCall(TestServer& server) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+    server.stub = v1::ChatService::NewStub(grpc::CreateCustomChannel(
+        server.server->address(), grpc::InsecureChannelCredentials(), arguments));
+    v1::ChatRequest request = Endless();
+    request.mutable_generation()->set_logprobs(20);
+    server.gate.Close();
+    call.emplace(server, request);
+    REQUIRE(call->Read());  // `started`: from here on the server can only be too fast
+    server.gate.Open();
+  }
+  std::optional<Call> call;
+};
+
+TEST_CASE("a reader that never reads loses its slot, and learns why when it reads at last") {
+  TestServer server;
+  UnreadCall slow(server);
+  Call next(server, Question());  // there is one slot
+  CHECK(next.Finish().ok());
+  CHECK(next.Text() == "Hi!");
+  const grpc::Status status = slow.call->Finish();
+  CHECK(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  CHECK(DetailsOf(status).reason == "SLOW_READER");
+}
+
+TEST_CASE("a client that takes nothing for too long is cut") {
+  TestServer server({.stall_timeout = absl::Milliseconds(100)});
+  UnreadCall stalled(server);
+  CHECK(server.admission.WaitUntilEmpty(absl::Seconds(60)));
+  const MetricsText metrics(server.metrics.Text());
+  CHECK(metrics.Value("requests_total",
+                      {{"code", "RESOURCE_EXHAUSTED"}, {"reason", "SLOW_READER"}}) == 1);
+  CHECK_FALSE(stalled.call->Finish().ok());
 }
 
 TEST_CASE("a full queue refuses and says when to try again") {

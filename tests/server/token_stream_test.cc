@@ -1,5 +1,8 @@
 #include "server/token_stream.h"
 
+#include <malloc.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <memory>
 #include <string>
@@ -154,8 +157,8 @@ TEST_CASE("log-probabilities come with their tokens") {
 }
 
 TEST_CASE("a reader that stays behind for too long loses the stream") {
-  StartedFixture fixture({.max_pending_bytes = 100});
-  fixture.Push(std::string(20, 'x'));  // 20 bytes of text, 4 for each id
+  StartedFixture fixture({.max_bytes = 300});
+  fixture.Push(std::string(20, 'x'));  // for each a byte of text and 4 of its id, and these thrice
   CHECK_FALSE(fixture.sink->Gone());
   fixture.Push("x");
   CHECK(fixture.sink->Gone());
@@ -165,8 +168,45 @@ TEST_CASE("a reader that stays behind for too long loses the stream") {
   CHECK(DetailsOf(event.status).reason == "SLOW_READER");
 }
 
+TEST_CASE("what is being sent counts as well as what waits, and is forgotten when it is sent") {
+  StartedFixture fixture({.max_bytes = 400});
+  fixture.Push(std::string(20, 'x'));
+  CHECK(fixture.TakeText() == std::string(20, 'x'));  // 20 bytes of text, 20 ids and their frame
+  fixture.Push(std::string(20, 'x'));
+  CHECK_FALSE(fixture.sink->Gone());
+  CHECK(fixture.TakeText() == std::string(20, 'x'));
+  fixture.Push(std::string(24, 'x'));  // would fit alone
+  CHECK(fixture.sink->Gone());
+}
+
+TEST_CASE("a stream never takes more memory than its bound") {
+  for (const int top_logprobs : {-1, 0, 20}) {
+    StartedFixture fixture({.with_logprobs = top_logprobs >= 0});
+    SampledToken token{'x', -1.0f, {}};
+    for (int i = 0; i < top_logprobs; ++i) token.top.push_back({i, -2.0f});
+    const size_t before = mallinfo2().uordblks;
+    size_t most = 0;
+    while (!fixture.sink->Gone()) {
+      fixture.sink->Push(token);
+      most = std::max(most, mallinfo2().uordblks - before);
+    }
+    CHECK(most <= size_t{TokenStreamOptions().max_bytes});
+    CHECK(mallinfo2().uordblks <= before + 16384);  // let go of, but for what malloc keeps
+  }
+}
+
+TEST_CASE("a client that takes nothing is told so, even if its answer is complete") {
+  StartedFixture fixture;
+  fixture.Push("Hi");
+  fixture.Finish(FinishReason::kLength);
+  fixture.stream.MarkTooSlow();
+  const StreamEvent event = fixture.stream.Take();
+  CHECK(event.kind == Kind::kError);
+  CHECK(DetailsOf(event.status).reason == "SLOW_READER");
+}
+
 TEST_CASE("a reader that keeps up never loses the stream") {
-  StartedFixture fixture({.max_pending_bytes = 100});
+  StartedFixture fixture({.max_bytes = 300});
   for (int i = 0; i < 50; ++i) {
     fixture.Push("0123456789");
     REQUIRE(fixture.TakeText() == "0123456789");
