@@ -11,7 +11,7 @@ cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release --target glimpse-server glimpse-chat
 
 log=$(mktemp)
-build/bin/glimpse-server --model=models/tiny --listen=127.0.0.1:0 >"$log" 2>&1 &
+build/bin/glimpse-server --model=models/tiny --listen=127.0.0.1:0 --admin_listen=off >"$log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server; rm -f "$log"' EXIT
 

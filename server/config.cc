@@ -24,6 +24,10 @@ ABSL_FLAG(std::string, dtype, "auto",
           "on a GPU.");
 ABSL_FLAG(std::string, device, "auto", "auto, cuda or cpu. auto: a GPU if there is one.");
 ABSL_FLAG(Size, max_batch_size, Size{64}, "Requests that are answered at the same time.");
+ABSL_FLAG(
+    std::string, batch_policy, "auto",
+    "How many are answered at once, and who waits for whom. realtime: few, at once; balanced: "
+    "4; offline: as many as wait, which wait for each other; auto: by what arrives.");
 ABSL_FLAG(Size, max_context, Size{0},
           "Tokens of a prompt and its answer together. 0: config.json's seq_length.");
 ABSL_FLAG(Size, kv_cache_bytes, Size{0},
@@ -37,9 +41,8 @@ ABSL_FLAG(
     std::string, capture, "eager",
     "When graphs are captured. eager: all before the server is ready; lazy: the smallest then, "
     "the others at first use; or a list to capture at start, as decode:4,8;prefill:512.");
-ABSL_FLAG(
-    std::string, kernels, "auto",
-    "auto: the server's own GPU kernels where they fit; off: the language model through libtorch.");
+ABSL_FLAG(std::string, kernels, "auto",
+          "auto: the server's own GPU kernels where they fit; off: everything through libtorch.");
 
 // Bounds of what waits.
 ABSL_FLAG(Size, max_queue_requests, Size{256}, "Requests that wait, at most.");
@@ -63,13 +66,25 @@ ABSL_FLAG(absl::Duration, keepalive_time, absl::Seconds(60),
           "Ping a connection that is silent for this long.");
 ABSL_FLAG(absl::Duration, keepalive_timeout, absl::Seconds(20),
           "Close a connection that does not answer a ping, or begin to speak, for this long.");
+ABSL_FLAG(Size, max_receiving_bytes, Size{1 << 30},
+          "Memory of requests that are being received and of what is being sent, at most; "
+          "connections that would need more are closed.");
 ABSL_FLAG(Size, max_concurrent_streams, Size{256}, "Calls at the same time in one connection.");
 ABSL_FLAG(absl::Duration, max_connection_age, absl::Hours(1),
           "Ask a client to connect anew after this long; its running calls go on.");
+ABSL_FLAG(std::string, admin_listen, "127.0.0.1:9090",
+          "host:port for /metrics, /healthz and /readyz over plain HTTP, for a network that is "
+          "trusted; port 0: any free one. off: none.");
 ABSL_FLAG(bool, reflection, true, "Serve gRPC's reflection, for tools such as grpcurl.");
 
 // The process.
+ABSL_FLAG(
+    std::string, request_log, "stderr",
+    "stderr: one JSON line there for each call that has ended, without its texts; off: none.");
 ABSL_FLAG(Size, preprocess_threads, Size{4}, "Threads that decode pictures and tokenise text.");
+ABSL_FLAG(absl::Duration, liveness_timeout, absl::Seconds(30),
+          "Health's \"liveness\" fails when no step came to an end for this long while there was "
+          "work; longer than the longest step.");
 ABSL_FLAG(bool, print_config, false, "Print the values of all flags and exit.");
 
 namespace glimpse {
@@ -78,6 +93,8 @@ namespace {
 // What no machine has use for; without them a slip of the finger ends in a library's exception.
 constexpr int64_t kMaxBatchSize = 4096;
 constexpr int64_t kMaxPreprocessThreads = 1024;
+
+constexpr int64_t kLeastReceivingBytes = 64 << 20;  // gRPC's buffers need some for themselves
 
 absl::Status BadValue(const char* name, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(
@@ -134,6 +151,17 @@ absl::Status ReadEngine(EngineOptions* options) {
   return ReadSize("kv_cache_bytes", FLAGS_kv_cache_bytes, 0, &options->kv_cache_bytes);
 }
 
+absl::Status ReadBatchPolicy(BatchPolicyKind* policy) {
+  std::string name;
+  GLIMPSE_RETURN_IF_ERROR(ReadChoice("batch_policy", FLAGS_batch_policy,
+                                     {"auto", "realtime", "balanced", "offline"}, &name));
+  *policy = name == "realtime"   ? BatchPolicyKind::kRealtime
+            : name == "balanced" ? BatchPolicyKind::kBalanced
+            : name == "offline"  ? BatchPolicyKind::kOffline
+                                 : BatchPolicyKind::kAuto;
+  return absl::OkStatus();
+}
+
 absl::Status ReadQueue(RequestQueueOptions* options) {
   int max_requests = 0;  // the worker pool's type
   GLIMPSE_RETURN_IF_ERROR(
@@ -162,6 +190,11 @@ absl::Status ReadGrpc(int64_t max_image_bytes, GrpcServerOptions* options) {
     return BadValue("max_message_bytes", "more than --max_image_bytes");
   }
   options->max_message_bytes = max_message_bytes;
+  GLIMPSE_RETURN_IF_ERROR(ReadSize("max_receiving_bytes", FLAGS_max_receiving_bytes,
+                                   kLeastReceivingBytes, &options->max_receiving_bytes));
+  if (options->max_receiving_bytes / 2 < max_message_bytes) {
+    return BadValue("max_receiving_bytes", "at least twice --max_message_bytes");
+  }
   GLIMPSE_RETURN_IF_ERROR(
       ReadDuration("keepalive_time", FLAGS_keepalive_time, &options->keepalive_time));
   GLIMPSE_RETURN_IF_ERROR(
@@ -174,17 +207,35 @@ absl::Status ReadGrpc(int64_t max_image_bytes, GrpcServerOptions* options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadOperator(ServerConfig* config) {
+  config->admin_listen = absl::GetFlag(FLAGS_admin_listen);
+  if (config->admin_listen == "off") {
+    config->admin_listen.clear();
+  } else if (config->admin_listen.find(':') == std::string::npos) {
+    return BadValue("admin_listen", "host:port or off");
+  }
+  std::string request_log;
+  GLIMPSE_RETURN_IF_ERROR(
+      ReadChoice("request_log", FLAGS_request_log, {"stderr", "off"}, &request_log));
+  config->request_log = request_log == "stderr";
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ServerConfig> ConfigFromFlags() {
   ServerConfig config;
   config.print_config = absl::GetFlag(FLAGS_print_config);
   GLIMPSE_RETURN_IF_ERROR(ReadEngine(&config.engine));
+  GLIMPSE_RETURN_IF_ERROR(ReadBatchPolicy(&config.batch_policy));
   GLIMPSE_RETURN_IF_ERROR(ReadQueue(&config.queue));
   GLIMPSE_RETURN_IF_ERROR(ReadImages(&config.images));
   GLIMPSE_RETURN_IF_ERROR(ReadGrpc(config.images.max_bytes, &config.grpc));
+  GLIMPSE_RETURN_IF_ERROR(ReadOperator(&config));
   GLIMPSE_RETURN_IF_ERROR(
       ReadDuration("drain_timeout", FLAGS_drain_timeout, &config.drain_timeout));
+  GLIMPSE_RETURN_IF_ERROR(
+      ReadDuration("liveness_timeout", FLAGS_liveness_timeout, &config.liveness_timeout));
   GLIMPSE_RETURN_IF_ERROR(ReadSize("preprocess_threads", FLAGS_preprocess_threads, 1,
                                    &config.preprocess_threads, kMaxPreprocessThreads));
   return config;

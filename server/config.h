@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
+#include "engine/schedule/batch_policy.h"
 #include "engine/schedule/request_queue.h"
 #include "preprocess/image_header.h"
 #include "server/grpc_server.h"
@@ -14,12 +15,16 @@
 namespace glimpse {
 
 struct ServerConfig {
-  EngineOptions engine;  // without `progress`
+  EngineOptions engine;  // without `progress`, which ServerMain adds
+  BatchPolicyKind batch_policy = BatchPolicyKind::kAuto;
   RequestQueueOptions queue;
   ImageLimits images;
   GrpcServerOptions grpc;
-  absl::Duration drain_timeout;
-  int preprocess_threads = 0;
+  std::string admin_listen;  // host:port; empty: no admin port
+  bool request_log = false;  // on standard error
+  absl::Duration drain_timeout = absl::Seconds(30);
+  absl::Duration liveness_timeout = absl::Seconds(30);
+  int preprocess_threads = 4;
   bool print_config = false;
 };
 

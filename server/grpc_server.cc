@@ -4,6 +4,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
@@ -30,6 +31,9 @@ int ToMilliseconds(absl::Duration duration) {
 
 void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  // Admission sees a request when it is complete: of those that are not, and never will be, only
+  // gRPC knows.
+  builder.SetResourceQuota(grpc::ResourceQuota("glimpse").Resize(options.max_receiving_bytes));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, ToMilliseconds(options.keepalive_time));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                              ToMilliseconds(options.keepalive_timeout));
@@ -94,16 +98,27 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
 
 GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::string address)
     : server_(std::move(server)), address_(std::move(address)) {
-  server_->GetHealthCheckService()->SetServingStatus("liveness", true);
+  SetLive(true);
 }
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 void GrpcServer::SetReady(bool ready) {
+  ready_ = ready;
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   for (const char* name : {"", "readiness", "glimpse.v1.ChatService"}) {
     health->SetServingStatus(name, ready);
   }
+}
+
+void GrpcServer::SetLive(bool live) {
+  live_ = live;
+  server_->GetHealthCheckService()->SetServingStatus("liveness", live);
+}
+
+void GrpcServer::Fail() {
+  failed_ = true;
+  server_->GetHealthCheckService()->Shutdown();
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

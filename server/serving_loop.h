@@ -2,9 +2,14 @@
 // outcomes, and sleeps when there is nothing to do. It keeps StepRunner::depth() steps in flight,
 // so that with a depth of 2 the device has its next step while the host reads the tokens of the
 // last.
+//
+// A step that fails ends its own requests. When the runner is broken, so that none can succeed any
+// more, all requests end INTERNAL and with them the loop.
 #ifndef GLIMPSE_SERVER_SERVING_LOOP_H_
 #define GLIMPSE_SERVER_SERVING_LOOP_H_
 
+#include <atomic>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <thread>
@@ -17,15 +22,30 @@
 #include "engine/schedule/scheduler.h"
 #include "engine/schedule/step_plan.h"
 #include "preprocess/mutex.h"
+#include "server/metrics.h"
 
 namespace glimpse {
 
+// Whom the loop tells; any of them may be left out. The functions are called on its thread, hence
+// never block.
+struct ServingLoopHooks {
+  Metrics* metrics = nullptr;  // outlives the loop
+  // Between steps, now and then: for what the runner counts itself.
+  std::function<void()> publish;
+  // The runner is broken. The requests have their end still before them, and later ones are refused
+  // by the queue only when this returns.
+  std::function<void()> broken;
+};
+
 class ServingLoop {
  public:
+  // So long nothing ran or waited before the loop calls StepRunner::Upkeep.
+  static constexpr absl::Duration kQuiet = absl::Milliseconds(100);
+
   // Starts the thread. Everything given by pointer outlives the loop. `options.depth` is taken from
   // the runner.
-  ServingLoop(SchedulerOptions options, RequestQueue* queue, StepRunner* runner,
-              const Clock* clock);
+  ServingLoop(SchedulerOptions options, RequestQueue* queue, StepRunner* runner, const Clock* clock,
+              ServingLoopHooks hooks = {});
   // Drains without waiting.
   ~ServingLoop();
   ServingLoop(const ServingLoop&) = delete;
@@ -37,8 +57,17 @@ class ServingLoop {
   void Drain(absl::Time deadline);
 
   // Runs `task` on the loop's thread once nothing runs or waits there, and returns when it is done:
-  // for what needs the runner to itself. One caller at a time, and not beside a Drain.
-  void RunWhenIdle(const std::function<void()>& task);
+  // for what needs the runner to itself. False, without having run it, if the loop has ended. One
+  // caller at a time, and not beside a Drain.
+  bool RunWhenIdle(const std::function<void()>& task);
+
+  // Any thread. OK, or why no step can succeed any more.
+  absl::Status fault() const;
+
+  // Any thread, for Liveness: a count that grows with each step that comes to an end and when there
+  // is nothing left to do; and whether there is something to do.
+  int64_t progress() const { return progress_; }
+  bool has_work() const { return busy_ || queue_->depth().requests > 0; }
 
  private:
   struct Step {
@@ -47,21 +76,38 @@ class ServingLoop {
   };
 
   void Run();
+  bool Turn();          // false: the loop ends
   bool LaunchNext();    // false: nothing can be launched now
   void FinishOldest();  // a step is in flight
-  bool RunTask();       // false: there is none
+  void Rest();          // none is
+  void UseQuiet();
+  void Publish(absl::Time now);
+  bool RunTask();  // false: there is none
+  void BreakIfBroken(const absl::Status& reason);
+  void End();
   bool MustEnd() const;
 
   RequestQueue* const queue_;
   StepRunner* const runner_;
   const Clock* const clock_;
-  Scheduler scheduler_;         // the thread's alone
-  std::deque<Step> in_flight_;  // the thread's alone; the oldest first
+  const ServingLoopHooks hooks_;
+  std::atomic<int64_t> progress_ = 0;
+  std::atomic<bool> busy_ = false;
+
+  // The thread's alone.
+  Scheduler scheduler_;
+  std::deque<Step> in_flight_;  // the oldest first
+  absl::Time last_work_;        // when the last step was finished
+  absl::Time last_publish_;     // when hooks_.publish was called
+  bool quiet_is_due_ = true;    // from a step until quiet has been used for all that there is
+  bool broken_ = false;         // `fault_` is set
 
   mutable Mutex mutex_;
   CondVar task_done_;
   absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   const std::function<void()>* task_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  absl::Status fault_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // takes no more tasks
 
   std::thread thread_;  // last: it uses all of the above
 };

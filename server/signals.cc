@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
+#include <utility>
+
+#include "absl/time/clock.h"
 
 namespace glimpse {
 namespace {
@@ -26,16 +29,13 @@ int WaitForSignal() {
 
 }  // namespace
 
-ServerSignals::ServerSignals() {
+void ServerSignals::Listen() {
   const sigset_t set = HandledSet();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  // Waits for the next signal until the process ends, so nobody can join it; the object lives as
-  // long as the process.
-  std::thread([this] { Listen(); }).detach();
-}
-
-void ServerSignals::Listen() {
-  for (;;) Take(WaitForSignal());
+  // Waits for the next signal until the process ends, so nobody can join it.
+  std::thread([this] {
+    for (;;) Take(WaitForSignal());
+  }).detach();
 }
 
 void ServerSignals::Take(int signal) {
@@ -58,12 +58,23 @@ void ServerSignals::Defer() {
   deferred_ = true;
 }
 
-Wanted ServerSignals::Wait() {
+Wanted ServerSignals::Wait(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
   MutexLock lock(&mutex_);
-  while (!end_wanted_ && !reload_wanted_) received_.Wait(&mutex_);
+  while (!end_wanted_ && !reload_wanted_ && !woken_) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) break;
+    received_.WaitFor(&mutex_, left);
+  }
+  woken_ = false;
   if (end_wanted_) return Wanted::kEnd;
-  reload_wanted_ = false;
-  return Wanted::kReload;
+  return std::exchange(reload_wanted_, false) ? Wanted::kReload : Wanted::kNothing;
+}
+
+void ServerSignals::Wake() {
+  MutexLock lock(&mutex_);
+  woken_ = true;
+  received_.NotifyAll();
 }
 
 }  // namespace glimpse

@@ -30,6 +30,7 @@ SERVER = str(BIN / "glimpse-server")
 MODEL = os.environ.get("GLIMPSE_MODEL", str(ROOT / "models/tiny"))
 START_SECONDS = 120
 CALL_SECONDS = 60  # no call of a test may hang longer than this
+ANY_PORTS = ("--listen=127.0.0.1:0", "--admin_listen=127.0.0.1:0")
 
 sys.path.insert(0, str(ROOT / "proto"))
 chat_pb2, chat_pb2_grpc = grpc.protos_and_services("glimpse/v1/chat.proto")
@@ -41,9 +42,13 @@ class Server:
     def __init__(self, *flags, model=None, check_exit=True):
         self._check_exit = check_exit
         self.lines = []
-        command = [SERVER, f"--model={model or MODEL}", "--listen=127.0.0.1:0", *flags]
+        self.admin = None  # address of the admin port
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            self.command(model or MODEL, flags),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         self._seen = queue.Queue()
         self._reader = threading.Thread(target=self._read_output, daemon=True)
@@ -59,6 +64,10 @@ class Server:
             self.process.wait()
             raise
 
+    def command(self, model, flags):
+        """A subclass starts another program that speaks of itself as glimpse-server does."""
+        return [SERVER, f"--model={model}", *ANY_PORTS, *flags]
+
     def _read_output(self):
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -71,9 +80,11 @@ class Server:
             line = self._seen.get(timeout=max(0.1, deadline - time.monotonic()))
             if line is None:
                 raise RuntimeError("the server ended:\n" + "\n".join(self.lines))
-            found = re.search(r"listening on\D*?((?:\d+\.){3}\d+:[1-9]\d*)", line)
+            found = re.search(r"(listening|metrics) on\D*?((?:\d+\.){3}\d+:[1-9]\d*)", line)
+            if found and found.group(1) == "listening":
+                return found.group(2)
             if found:
-                return found.group(1)
+                self.admin = found.group(2)
 
     def connect(self, *options):
         """A connection of its own: grpcio would share one between channels of equal options."""
@@ -118,9 +129,11 @@ class Server:
 @contextlib.contextmanager
 def loading(model, address):
     """A server that has just been started, with random weights of the model's sizes."""
-    command = [SERVER, f"--model={model}", f"--listen={address}", "--load_format=dummy"]
+    command = [SERVER, f"--model={model}", f"--listen={address}", "--admin_listen=off"]
     process = subprocess.Popen(
-        [*command, "--max_batch_size=1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "--load_format=dummy", "--max_batch_size=1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield process

@@ -110,10 +110,14 @@ class StartTest(unittest.TestCase):
 
     def assert_fails(self, flags, *words):
         done = subprocess.run(
-            [harness.SERVER, *flags], capture_output=True, text=True, timeout=harness.START_SECONDS
+            [harness.SERVER, *harness.ANY_PORTS, *flags],
+            capture_output=True,
+            text=True,
+            timeout=harness.START_SECONDS,
         )
         self.assertIn(done.returncode, (1, 2), done.stderr)
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("weights ")]
+        before = ("weights ", "metrics on ")
+        lines = [line for line in done.stderr.splitlines() if not line.startswith(before)]
         self.assertEqual(len(lines), 1, done.stderr)
         for word in words:
             self.assertIn(word, lines[0])

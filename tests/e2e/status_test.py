@@ -214,7 +214,7 @@ class DrainTest(StatusTestCase):
             self.assertLessEqual(set(codes), {Code.OK, Code.UNAVAILABLE})
 
     def test_a_log_that_nobody_reads_any_more_disturbs_no_drain(self):
-        command = [harness.SERVER, f"--model={harness.MODEL}", "--listen=127.0.0.1:0"]
+        command = [harness.SERVER, f"--model={harness.MODEL}", *harness.ANY_PORTS]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             while "listening" not in process.stderr.readline():
                 self.assertIsNone(process.poll())

@@ -11,47 +11,17 @@
 
 #include "tests/fake_engine.h"
 #include "tests/schedule/recording_sink.h"
+#include "tests/server/loop_fixture.h"
 #include "tests/server/step_gate.h"
 
 namespace glimpse {
 namespace {
 
-ModelLimits Limits() {
-  ModelLimits limits;
-  limits.vocabulary_size = 200;
-  limits.max_context = 128;
-  limits.image_size = 2;
-  limits.image_rows = 5;
-  limits.max_batch_size = 2;
-  limits.block_size = 16;
-  limits.num_blocks = 16;
-  return limits;
-}
-
-// A loop over the fake engine; `on_launch` runs on its thread before each step. Read clients after
-// Drain only: the loop's thread writes them.
-struct Fixture {
-  explicit Fixture(int depth, std::function<void(const StepPlan&)> on_launch = nullptr)
-      : engine({Limits(), {}, std::move(on_launch), depth}),
-        loop({Limits(), BucketTable(), 2048}, &queue, &engine, &clock) {}
-
-  std::unique_ptr<Request> Push(TestClient* client, int max_tokens) {
-    std::unique_ptr<Request> request = MakeRequest(client, {1, 2, 3}, max_tokens);
-    REQUIRE(queue.Push(request).ok());
-    return request;
-  }
-
-  RealClock clock;
-  RequestQueue queue{RequestQueueOptions()};
-  FakeEngine engine;
-  ServingLoop loop;
-};
-
 // Writes down the order of launches (L) and ends (F).
 class Recorder : public StepRunner {
  public:
   explicit Recorder(int depth, std::function<void(const StepPlan&)> on_launch = nullptr)
-      : engine({Limits(), {}, std::move(on_launch), depth}) {}
+      : engine({LoopLimits(), {}, std::move(on_launch), depth}) {}
 
   absl::Status Launch(const StepPlan& plan) override {
     events += 'L';
@@ -73,21 +43,16 @@ std::string Events(Recorder* recorder, int max_tokens, TestClient* client) {
   RequestQueue queue{RequestQueueOptions()};
   std::unique_ptr<Request> request = MakeRequest(client, {1, 2, 3}, max_tokens);
   REQUIRE(queue.Push(request).ok());
-  ServingLoop loop({Limits(), BucketTable(), 2048}, &queue, recorder, &clock);
+  ServingLoop loop(LoopOptions(), &queue, recorder, &clock);
   loop.Drain(absl::InfiniteFuture());
   return recorder->events;
-}
-
-std::vector<int32_t> Alone(std::vector<int32_t> prompt, int max_tokens) {
-  TestClient nobody;
-  return AnswerAlone(*MakeRequest(&nobody, std::move(prompt), max_tokens), Limits());
 }
 
 TEST_CASE("a task runs between steps, once nothing runs or waits") {
   StepGate gate;
   gate.Close();
   TestClient clients[3];
-  Fixture fixture(GENERATE(1, 2), [&](const StepPlan&) { gate.Pass(); });
+  LoopFixture fixture(GENERATE(1, 2), [&](const StepPlan&) { gate.Pass(); });
   for (TestClient& client : clients) fixture.Push(&client, 4);  // two run, one waits
   gate.WaitUntilHeld();
   int finished_before = -1;
@@ -112,13 +77,13 @@ TEST_CASE("a task runs between steps, once nothing runs or waits") {
 
 TEST_CASE("a drain finishes what was accepted, and then nothing is accepted") {
   TestClient clients[5];
-  Fixture fixture(GENERATE(1, 2));
+  LoopFixture fixture(GENERATE(1, 2));
   for (TestClient& client : clients) fixture.Push(&client, 20);
   fixture.loop.Drain(absl::InfiniteFuture());
   for (const TestClient& client : clients) {
     CHECK(client.num_finishes == 1);
     CHECK(client.status.ok());
-    CHECK(client.ids == Alone({1, 2, 3}, 20));
+    CHECK(client.ids == AnswerTo({1, 2, 3}, 20));
   }
   std::unique_ptr<Request> late = MakeRequest(&clients[0], {1}, 1);
   CHECK(absl::IsUnavailable(fixture.queue.Push(late)));
@@ -129,7 +94,7 @@ TEST_CASE("a drain past its deadline ends everything, running or waiting") {
   StepGate gate;
   gate.Close();
   TestClient clients[3];  // two run, one waits
-  Fixture fixture(depth, [&](const StepPlan&) { gate.Pass(); });
+  LoopFixture fixture(depth, [&](const StepPlan&) { gate.Pass(); });
   for (TestClient& client : clients) fixture.Push(&client, 100);
   gate.WaitUntilHeld();
   std::thread drain([&] { fixture.loop.Drain(absl::InfinitePast()); });
@@ -151,7 +116,7 @@ TEST_CASE("a drain past its deadline leaves no step in flight") {
   StepGate gate;
   gate.Allow(1);
   Recorder recorder(2, [&](const StepPlan&) { gate.Pass(); });
-  ServingLoop loop({Limits(), BucketTable(), 2048}, &queue, &recorder, &clock);
+  ServingLoop loop(LoopOptions(), &queue, &recorder, &clock);
   gate.WaitUntilHeld();
   std::thread drain([&] { loop.Drain(absl::InfinitePast()); });
   while (!queue.closed()) std::this_thread::yield();
@@ -163,7 +128,7 @@ TEST_CASE("a drain past its deadline leaves no step in flight") {
 }
 
 TEST_CASE("an idle loop ends at once") {
-  Fixture fixture(2);
+  LoopFixture fixture(2);
   fixture.loop.Drain(absl::InfiniteFuture());
   CHECK(fixture.engine.num_steps() == 0);
 }
@@ -174,7 +139,7 @@ TEST_CASE("the next step is launched before the one that runs is finished, if th
   const std::vector<std::string> expected = {"LFLFLFLF", "LLFLFLFF", "LLLFLFFF"};
   CHECK(Events(&recorder, 4, &client) == expected[recorder.depth() - 1]);
   CHECK(client.status.ok());
-  CHECK(client.ids == Alone({1, 2, 3}, 4));
+  CHECK(client.ids == AnswerTo({1, 2, 3}, 4));
 }
 
 TEST_CASE("a step that does not start gets no Finish, and nothing is launched behind it") {
@@ -192,7 +157,7 @@ TEST_CASE("a client that left is in no step after the one that runs") {
   TestClient leaving, waiting;
   int steps_after = 0;
   int64_t step = 0;
-  Fixture fixture(depth, [&](const StepPlan& plan) {
+  LoopFixture fixture(depth, [&](const StepPlan& plan) {
     ++step;
     if (leaving.gone) {
       steps_after += std::any_of(plan.rows.begin(), plan.rows.end(),
@@ -208,12 +173,12 @@ TEST_CASE("a client that left is in no step after the one that runs") {
   CHECK(absl::IsCancelled(leaving.status));
   CHECK(leaving.num_finishes == 1);
   CHECK(waiting.status.ok());
-  CHECK(waiting.ids == Alone({1, 2, 3}, 50));
+  CHECK(waiting.ids == AnswerTo({1, 2, 3}, 50));
 }
 
 TEST_CASE("a failed step fails its requests, and later ones are served") {
   TestClient failing, later;
-  Fixture fixture(GENERATE(1, 2));
+  LoopFixture fixture(GENERATE(1, 2));
   fixture.engine.FailFinish(1, absl::InternalError("injected by the test"));
   fixture.Push(&failing, 20);
   while (fixture.engine.num_steps() < 2) std::this_thread::yield();
@@ -221,7 +186,7 @@ TEST_CASE("a failed step fails its requests, and later ones are served") {
   fixture.loop.Drain(absl::InfiniteFuture());
   CHECK(absl::IsInternal(failing.status));
   CHECK(later.status.ok());
-  CHECK(later.ids == Alone({1, 2, 3}, 20));
+  CHECK(later.ids == AnswerTo({1, 2, 3}, 20));
 }
 
 }  // namespace

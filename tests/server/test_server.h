@@ -8,6 +8,8 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +31,7 @@ inline ModelLimits Limits() {
   limits.max_context = 4096;
   limits.image_size = 4;
   limits.image_rows = 6;
+  limits.vision_layers = 4;
   limits.stop_ids = {kEndOfText};
   limits.max_batch_size = 1;
   limits.block_size = 16;
@@ -36,35 +39,47 @@ inline ModelLimits Limits() {
   return limits;
 }
 
-// The real time, and what a test adds to it.
+// The real time, or that of its making for ever, and what a test adds to it.
 class ShiftedClock : public Clock {
  public:
-  absl::Time Now() const override { return absl::Now() + absl::Seconds(shift_seconds_.load()); }
-  void Advance(int seconds) { shift_seconds_ += seconds; }
+  explicit ShiftedClock(bool stands) : stands_(stands), start_(absl::Now()) {}
+  absl::Time Now() const override {
+    return (stands_ ? start_ : absl::Now()) + absl::Nanoseconds(shift_ns_.load());
+  }
+  void Advance(absl::Duration duration) { shift_ns_ += absl::ToInt64Nanoseconds(duration); }
 
  private:
-  std::atomic<int> shift_seconds_ = 0;
+  const bool stands_;
+  const absl::Time start_;
+  std::atomic<int64_t> shift_ns_ = 0;
 };
 
 struct ServerOptions {
   std::string answer = "\nHi!";
   RequestQueueOptions queue = {};
   bool serve = true;  // false: still loading
+  bool clock_stands = false;
+  int depth = 2;
+  absl::Duration stall_timeout = absl::Seconds(30);
+  // Called at the start of each step, on the serving thread.
+  std::function<void(const StepPlan&)> on_launch = nullptr;
 };
 
 class TestServer {
  public:
   explicit TestServer(const ServerOptions& options = {})
-      : admission(64 << 20),
+      : clock(options.clock_stands),
+        admission(64 << 20),
         queue(options.queue),
         pool(2, 16),
-        service({&clock, &pool, &queue, &admission}),
+        service(ForCalls(options.stall_timeout)),
         engine({Limits(), Ids(options.answer),
-                [this](const StepPlan& plan) {
+                [this, on_launch = options.on_launch](const StepPlan& plan) {
                   num_started += plan.rows[0].starts;
                   gate.Pass();
+                  if (on_launch) on_launch(plan);
                 },
-                /*depth=*/2}) {
+                options.depth}) {
     absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files.directory());
     REQUIRE(tokenizer.ok());
     absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
@@ -83,7 +98,7 @@ class TestServer {
         grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()));
     if (options.serve) {
       loop = std::make_unique<ServingLoop>(SchedulerOptions{Limits(), BucketTable(), 2048}, &queue,
-                                           &engine, &clock);
+                                           &engine, &clock, ServingLoopHooks{&metrics, {}, {}});
       service.Serve(&for_service);
     }
   }
@@ -93,8 +108,20 @@ class TestServer {
     server->Shutdown(absl::Seconds(5));
   }
 
+  ChatStreamShared ForCalls(absl::Duration stall_timeout) {
+    ChatStreamShared shared;
+    shared.clock = &clock;
+    shared.pool = &pool;
+    shared.queue = &queue;
+    shared.admission = &admission;
+    shared.metrics = &metrics;
+    shared.stall_timeout = stall_timeout;
+    return shared;
+  }
+
   ByteTokenizerFiles files;
   ShiftedClock clock;
+  Metrics metrics{"test", BucketTable()};
   Admission admission;
   RequestQueue queue;
   WorkerPool pool;
@@ -128,11 +155,14 @@ inline v1::ChatRequest Endless() {
 // One call, read as the test wants.
 class Call {
  public:
-  Call(TestServer& server, const v1::ChatRequest& request,
+  Call(v1::ChatService::Stub& stub, const v1::ChatRequest& request,
        std::chrono::milliseconds timeout = kCallTimeout) {
     context_.set_deadline(std::chrono::system_clock::now() + timeout);
-    reader_ = server.stub->Chat(&context_, request);
+    reader_ = stub.Chat(&context_, request);
   }
+  Call(TestServer& server, const v1::ChatRequest& request,
+       std::chrono::milliseconds timeout = kCallTimeout)
+      : Call(*server.stub, request, timeout) {}
 
   bool Read() { return reader_->Read(&response); }
   // Reads to the end.

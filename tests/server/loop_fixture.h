@@ -1,0 +1,64 @@
+// A serving loop over the fake engine, for tests without gRPC.
+#ifndef GLIMPSE_TESTS_SERVER_LOOP_FIXTURE_H_
+#define GLIMPSE_TESTS_SERVER_LOOP_FIXTURE_H_
+
+#include <catch2/catch.hpp>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "server/serving_loop.h"
+#include "tests/fake_engine.h"
+#include "tests/schedule/recording_sink.h"
+
+namespace glimpse {
+
+// Two slots.
+inline ModelLimits LoopLimits() {
+  ModelLimits limits;
+  limits.vocabulary_size = 200;
+  limits.max_context = 128;
+  limits.image_size = 2;
+  limits.image_rows = 5;
+  limits.vision_layers = 3;
+  limits.max_batch_size = 2;
+  limits.block_size = 16;
+  limits.num_blocks = 16;
+  return limits;
+}
+
+inline SchedulerOptions LoopOptions(BatchPolicyKind policy = BatchPolicyKind::kAuto) {
+  SchedulerOptions options;
+  options.limits = LoopLimits();
+  options.policy = policy;
+  return options;
+}
+
+inline std::vector<int32_t> AnswerTo(std::vector<int32_t> prompt, int max_tokens) {
+  TestClient nobody;
+  return AnswerAlone(*MakeRequest(&nobody, std::move(prompt), max_tokens), LoopLimits());
+}
+
+// Read clients after Drain only: the loop's thread writes them.
+struct LoopFixture {
+  // `on_launch` runs on the loop's thread before each step.
+  explicit LoopFixture(int depth, std::function<void(const StepPlan&)> on_launch = nullptr,
+                       ServingLoopHooks hooks = {}, BatchPolicyKind policy = BatchPolicyKind::kAuto)
+      : engine({LoopLimits(), {}, std::move(on_launch), depth, /*upkeep=*/0}),
+        loop(LoopOptions(policy), &queue, &engine, &clock, std::move(hooks)) {}
+
+  void Push(TestClient* client, int max_tokens) {
+    std::unique_ptr<Request> request = MakeRequest(client, {1, 2, 3}, max_tokens);
+    REQUIRE(queue.Push(request).ok());
+  }
+
+  RealClock clock;
+  RequestQueue queue{RequestQueueOptions()};
+  FakeEngine engine;
+  ServingLoop loop;
+};
+
+}  // namespace glimpse
+
+#endif  // GLIMPSE_TESTS_SERVER_LOOP_FIXTURE_H_
