@@ -2,11 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
-#include <cstdlib>
-
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "bench/run_date.h"
 #include "engine/kernels/cuda_error.h"
 
 namespace glimpse::bench {
@@ -16,12 +13,9 @@ std::string RunInfo(const std::string& prefix) {
   CheckCuda(cudaGetDeviceProperties(&card, 0), "cudaGetDeviceProperties");
   int driver = 0;
   CheckCuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
-  const char* commit = std::getenv("GLIMPSE_COMMIT");
-  return absl::StrCat(
-      prefix, "card: ", card.name, ", ", card.multiProcessorCount, " SMs, driver for CUDA ",
-      driver / 1000, ".", driver % 1000 / 10, "\n", prefix,
-      "date: ", absl::FormatTime("%Y-%m-%d %H:%M UTC", absl::Now(), absl::UTCTimeZone()), "\n",
-      prefix, "commit: ", commit == nullptr ? "unknown" : commit, "\n");
+  return absl::StrCat(prefix, "card: ", card.name, ", ", card.multiProcessorCount,
+                      " SMs, driver for CUDA ", driver / 1000, ".", driver % 1000 / 10, "\n",
+                      prefix, "date: ", RunDate(), "\n", prefix, "commit: ", RunCommit(), "\n");
 }
 
 }  // namespace glimpse::bench

@@ -6,8 +6,7 @@
 
 namespace glimpse::bench {
 
-// Three lines with `prefix` before each: the card, the date in UTC, and the commit that was built,
-// which the environment variable GLIMPSE_COMMIT says ("unknown" where it is not set).
+// Three lines with `prefix` before each: the card, and the date and the commit of run_date.h.
 std::string RunInfo(const std::string& prefix);
 
 }  // namespace glimpse::bench
