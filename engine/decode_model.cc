@@ -117,25 +117,27 @@ void DecodeModel::Layers(const DecodeInputs& inputs, int rows, cudaStream_t stre
   Launch(start, stream);
 
   for (int i = 0; i < config_.num_layers; ++i) {
-    const LanguageLayerWeights& weights = weights_.layers[i];
     const Layer& layer = products.layers[i];
-    const kernels::QkvFinish qkv = {BiasOf(weights.query_key_value),
-                                    Data<float>(rope_.cos),
-                                    Data<float>(rope_.sin),
-                                    inputs.positions,
-                                    inputs.cache_rows,
-                                    Data<bf16>(q_),
-                                    Data<bf16>(cache_.keys(i)),
-                                    Data<bf16>(cache_.values(i)),
-                                    config_.num_heads,
-                                    config_.num_kv_heads};
-    Launch(layer.query_key_value, qkv, stream);
+    Launch(layer.query_key_value, Qkv(i, inputs), stream);
     Attention(i, inputs, rows, stream);
     const bool last = i + 1 == config_.num_layers;
-    BehindAttention(layer, weights.post_attention_layernorm,
+    BehindAttention(layer, weights_.layers[i].post_attention_layernorm,
                     last ? weights_.final_layernorm : weights_.layers[i + 1].input_layernorm,
                     stream);
   }
+}
+
+kernels::QkvFinish DecodeModel::Qkv(int layer, const DecodeInputs& inputs) const {
+  return {BiasOf(weights_.layers[layer].query_key_value),
+          Data<float>(rope_.cos),
+          Data<float>(rope_.sin),
+          inputs.positions,
+          inputs.cache_rows,
+          Data<bf16>(q_),
+          Data<bf16>(cache_.keys(layer)),
+          Data<bf16>(cache_.values(layer)),
+          config_.num_heads,
+          config_.num_kv_heads};
 }
 
 void DecodeModel::BehindAttention(const Layer& layer, const at::Tensor& norm,

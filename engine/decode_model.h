@@ -84,6 +84,7 @@ class DecodeModel {
 
   Products MakeProducts(int kernel_rows) const;
   kernels::StartRows Start(int kernel_rows) const;
+  kernels::QkvFinish Qkv(int layer, const DecodeInputs& inputs) const;
   void Attention(int layer, const DecodeInputs& inputs, int rows, cudaStream_t stream) const;
   void BehindAttention(const Layer& layer, const at::Tensor& norm, const at::Tensor& next_norm,
                        cudaStream_t stream) const;

@@ -6,7 +6,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <limits>
 #include <new>
 #include <utility>
 
@@ -20,6 +19,7 @@
 #include "engine/kernels/cuda_error.h"
 #include "engine/kv_cache.h"
 #include "engine/library_runner.h"
+#include "engine/memory_plan.h"
 #include "engine/weights.h"
 #include "preprocess/check.h"
 #include "preprocess/status_macros.h"
@@ -28,12 +28,6 @@ namespace glimpse {
 namespace {
 
 constexpr int kBlockSize = kernels::kKvBlockRows;  // whatever runs the steps
-
-// Where kv_cache_bytes is 0, the cache takes no more than this.
-constexpr int64_t kCpuKvBytes = int64_t{1} << 30;
-constexpr double kGpuKvShare = 0.8;  // of what is free once the weights are there: libtorch alone
-// What a GpuRunner leaves free: room for graphs, decode buffers and the libraries' surprises.
-constexpr int64_t kGpuMarginBytes = int64_t{3} << 29;
 
 // Every call into libtorch goes through here.
 template <typename Function>
@@ -55,26 +49,12 @@ auto Guarded(Function function) -> decltype(function()) {
   }
 }
 
+absl::Status DeviceHasFailed() { return absl::InternalError("the device has failed for good"); }
+
 std::string LastComponent(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   const size_t slash = path.rfind('/');
   return slash == std::string::npos || path.size() == 1 ? path : path.substr(slash + 1);
-}
-
-// RESOURCE_EXHAUSTED where the weights need more memory than there is.
-absl::Status CheckWeightsFit(const EngineOptions& options, const ModelConfig& config,
-                             const at::TensorOptions& tensors) {
-  const std::string type = TypeName(c10::typeMetaToScalarType(tensors.dtype()));
-  const bool stays_mapped = options.load_format == LoadFormat::kAuto && type == config.dtype;
-  if (tensors.device().is_cpu() && stays_mapped) return absl::OkStatus();
-  int64_t bytes = 0;
-  for (const TensorSpec& spec : ExpectedTensors(config)) {
-    bytes += NumElements(spec.shape) * static_cast<int64_t>(tensors.dtype().itemsize());
-  }
-  const int64_t free = FreeBytes(tensors.device());
-  if (bytes <= free) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the weights take ", bytes, " bytes as ", type, ", but ", free, " are free"));
 }
 
 absl::StatusOr<Weights> GetWeights(const EngineOptions& options, const ModelConfig& config,
@@ -86,35 +66,6 @@ absl::StatusOr<Weights> GetWeights(const EngineOptions& options, const ModelConf
   GLIMPSE_ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint,
                            Checkpoint::Open(options.model_dir, config));
   return LoadWeights(config, std::move(checkpoint), tensors, options.progress);
-}
-
-// KV blocks that fit `options`, with `free` bytes left by everything else.
-absl::StatusOr<int> CountBlocks(const EngineOptions& options, const ModelLimits& limits,
-                                int64_t block_bytes, int64_t free) {
-  const int64_t wanted = int64_t{limits.max_batch_size} *
-                         ((limits.max_context + limits.block_size - 1) / limits.block_size);
-  const int64_t room = free / block_bytes - KvCache::kExtraBlocks;
-  int64_t blocks = options.kv_cache_bytes / block_bytes;
-  if (options.kv_cache_bytes == 0) blocks = std::clamp(room, int64_t{1}, wanted);
-  if (blocks < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the KV cache needs at least ", block_bytes,
-                                                   " bytes (kv_cache_bytes is ",
-                                                   options.kv_cache_bytes, ")"));
-  }
-  if (blocks > room) {
-    return absl::ResourceExhaustedError(absl::StrCat("the KV cache asks for ", blocks * block_bytes,
-                                                     " bytes, but ", std::max(free, int64_t{0}),
-                                                     " are free"));
-  }
-  constexpr int64_t kMost =
-      std::numeric_limits<int>::max() / kBlockSize - KvCache::kExtraBlocks;  // rows are ints
-  return static_cast<int>(std::min(blocks, kMost));
-}
-
-// What LibraryRunner's cache may take of the free bytes, where nothing is said.
-int64_t LibraryKvBytes(c10::Device device, int64_t free) {
-  return device.is_cpu() ? std::min(kCpuKvBytes, free / 2)
-                         : static_cast<int64_t>(kGpuKvShare * static_cast<double>(free));
 }
 
 absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& config) {
@@ -189,7 +140,7 @@ struct Engine::Impl {
   // What keeps the project's kernels from running the steps; empty: nothing.
   std::string WhyNotKernels() const;
   absl::Status CheckRows() const;
-  absl::Status CheckLoaded() const;
+  absl::Status CheckUsable() const;
   absl::Status MakeRunner(Weights weights, ModelLimits* limits);
   absl::StatusOr<int> Blocks(const ModelLimits& limits, int64_t free) const;
   int64_t BlockBytes() const;
@@ -197,7 +148,7 @@ struct Engine::Impl {
 
 template <typename Function>
 auto Engine::Impl::Run(Function function) -> decltype(function()) {
-  if (broken) return absl::InternalError("the device has failed for good");
+  if (broken) return DeviceHasFailed();
   auto result = Guarded(function);
   if (!result.ok()) broken = IsBroken(tensors.device());
   return result;
@@ -216,7 +167,8 @@ absl::Status Engine::Impl::CheckRows() const {
                    " rows, but the GPU's kernels take at most ", kMaxDecodeRows));
 }
 
-absl::Status Engine::Impl::CheckLoaded() const {
+absl::Status Engine::Impl::CheckUsable() const {
+  if (broken) return DeviceHasFailed();
   if (runner != nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError("no model is loaded: a Reload failed");
 }
@@ -245,9 +197,8 @@ absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
   execution =
       why_not.empty() ? "own kernels, CUDA graphs " + options.graphs : "libtorch alone: " + why_not;
   if (!why_not.empty()) {
-    int64_t free = FreeBytes(tensors.device());
-    if (options.kv_cache_bytes == 0) free = LibraryKvBytes(tensors.device(), free);
-    GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, free));
+    GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks,
+                             Blocks(*limits, LibraryKvBytes(options, tensors.device())));
     const bool vision_kernels = options.kernels != "off" && HasKernels(tensors);
     runner = std::make_unique<LibraryRunner>(config, *limits, std::move(weights), vision_kernels,
                                              options.max_vision_rows);
@@ -260,8 +211,7 @@ absl::Status Engine::Impl::MakeRunner(Weights weights, ModelLimits* limits) {
                            MakeGraphPolicy(options.graphs, options.capture, options.buckets,
                                            options.max_batch_size, options.max_prefill_tokens));
   auto gpu_runner = std::make_unique<GpuRunner>(config, *limits, std::move(weights), gpu);
-  GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks,
-                           Blocks(*limits, FreeGpuBytes(tensors.device()) - kGpuMarginBytes));
+  GLIMPSE_ASSIGN_OR_RETURN(limits->num_blocks, Blocks(*limits, GpuKvBytes(tensors.device())));
   gpu_runner->Start(limits->num_blocks);
   runner = std::move(gpu_runner);
   return absl::OkStatus();
@@ -323,13 +273,13 @@ absl::Status Engine::CheckSize(const StepPlan& plan) const {
 
 absl::Status Engine::Launch(const StepPlan& plan) {
   CheckPlan(plan);
-  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckUsable());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return impl_->Run([&] { return impl_->runner->Launch(plan); });
 }
 
 absl::StatusOr<StepOutput> Engine::Finish() {
-  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckUsable());
   return impl_->Run([&] { return impl_->runner->Finish(); });
 }
 
@@ -346,7 +296,7 @@ int Engine::depth() const { return impl_->runner == nullptr ? 1 : impl_->runner-
 
 absl::StatusOr<std::vector<float>> Engine::Logits(const StepPlan& plan) {
   CheckPlan(plan);
-  GLIMPSE_RETURN_IF_ERROR(impl_->CheckLoaded());
+  GLIMPSE_RETURN_IF_ERROR(impl_->CheckUsable());
   GLIMPSE_RETURN_IF_ERROR(CheckSize(plan));
   return impl_->Run(
       [&]() -> absl::StatusOr<std::vector<float>> { return impl_->runner->Logits(plan); });

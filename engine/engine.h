@@ -83,7 +83,8 @@ class Engine : public StepRunner {
   absl::StatusOr<StepOutput> Finish() override;
   int depth() const override;
   bool Upkeep() override;
-  // After the device has failed for good: Launch, Finish and Reload return INTERNAL at once.
+  // After the device has failed for good: Launch, Finish, Logits and Reload return INTERNAL at
+  // once.
   bool broken() const override;
 
   // Runs a prefill or decode plan, but returns the logits, [tokens of all real rows, vocabulary]

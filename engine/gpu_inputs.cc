@@ -37,6 +37,12 @@ const kernels::bf16* PictureOf(const StepRow& row, const std::vector<at::Tensor>
   return static_cast<const kernels::bf16*>(picture.const_data_ptr());
 }
 
+// All arrays, of the last one, the block table, its first `entries`.
+void UploadArrays(UploadArea& area, UploadArea::Array<int32_t> block_table, int64_t entries,
+                  cudaStream_t stream) {
+  area.Upload(stream, block_table.offset + entries * static_cast<int64_t>(sizeof(int32_t)));
+}
+
 }  // namespace
 
 GpuDecodeInputs::GpuDecodeInputs(int max_blocks, at::Device device) : max_blocks_(max_blocks) {
@@ -45,7 +51,7 @@ GpuDecodeInputs::GpuDecodeInputs(int max_blocks, at::Device device) : max_blocks
   cache_rows_ = area_.Add<int32_t>(kMaxDecodeRows);
   lengths_ = area_.Add<int32_t>(kMaxDecodeRows);
   sampling_ = area_.Add<kernels::SampleRow>(kMaxDecodeRows);
-  block_table_ = area_.Add<int32_t>(kMaxDecodeRows * max_blocks_);  // last: Upload
+  block_table_ = area_.Add<int32_t>(kMaxDecodeRows * max_blocks_);  // last: UploadArrays
   area_.Allocate(device);
   device_ = {area_.device(tokens_),
              area_.device(positions_),
@@ -66,11 +72,6 @@ void GpuDecodeInputs::Clear(int rows, const KvCache& cache) {
   std::fill_n(area_.host(sampling_), all, kernels::SampleRow());
 }
 
-void GpuDecodeInputs::Upload(int rows, cudaStream_t stream) {
-  const int64_t table_bytes = rows * max_blocks_ * static_cast<int64_t>(sizeof(int32_t));
-  area_.Upload(stream, block_table_.offset + table_bytes);
-}
-
 void GpuDecodeInputs::Fill(const StepPlan& plan, const KvCache& cache, cudaStream_t stream) {
   const int rows = static_cast<int>(plan.rows.size());
   Clear(rows, cache);
@@ -85,7 +86,7 @@ void GpuDecodeInputs::Fill(const StepPlan& plan, const KvCache& cache, cudaStrea
     area_.host(sampling_)[i] = SamplingOf(row);
     CopyBlocks(row.blocks, max_blocks_, area_.host(block_table_) + i * max_blocks_);
   }
-  Upload(rows, stream);
+  UploadArrays(area_, block_table_, rows * max_blocks_, stream);
 }
 
 void GpuDecodeInputs::FillTrial(int rows, const KvCache& cache, cudaStream_t stream) {
@@ -94,7 +95,7 @@ void GpuDecodeInputs::FillTrial(int rows, const KvCache& cache, cudaStream_t str
   area_.host(block_table_)[0] = cache.TrialBlock();
   area_.host(lengths_)[0] = cache.block_size();
   area_.host(cache_rows_)[0] = (cache.TrialBlock() + 1) * cache.block_size() - 1;
-  Upload(rows, stream);
+  UploadArrays(area_, block_table_, rows * max_blocks_, stream);
 }
 
 GpuPrefillInputs::GpuPrefillInputs(int max_tokens, int max_blocks, at::Device device)
@@ -107,7 +108,7 @@ GpuPrefillInputs::GpuPrefillInputs(int max_tokens, int max_blocks, at::Device de
   kv_lengths_ = area_.Add<int32_t>(kMaxSpans);
   sample_rows_ = area_.Add<int32_t>(kMaxDecodeRows);
   sampling_ = area_.Add<kernels::SampleRow>(kMaxDecodeRows);
-  block_table_ = area_.Add<int32_t>(kMaxSpans * max_blocks_);  // last: Upload
+  block_table_ = area_.Add<int32_t>(kMaxSpans * max_blocks_);  // last: UploadArrays
   area_.Allocate(device);
   device_ = {area_.device(tokens_),
              area_.device(pictures_),
@@ -149,12 +150,7 @@ void GpuPrefillInputs::Fill(const StepPlan& plan, int num_tokens, const KvCache&
   }
   GLIMPSE_CHECK(end <= num_tokens, "fewer tokens with padding than without");
   std::fill(area_.host(first_tokens_) + span, area_.host(first_tokens_) + kMaxSpans + 1, end);
-  Upload(span, stream);
-}
-
-void GpuPrefillInputs::Upload(int spans, cudaStream_t stream) {
-  const int64_t table_bytes = spans * max_blocks_ * static_cast<int64_t>(sizeof(int32_t));
-  area_.Upload(stream, block_table_.offset + table_bytes);
+  UploadArrays(area_, block_table_, span * max_blocks_, stream);
 }
 
 void GpuPrefillInputs::AddRow(const StepRow& row, int span, int first, const KvCache& cache,
@@ -184,7 +180,7 @@ void GpuPrefillInputs::FillTrial(int num_tokens, const KvCache& cache, cudaStrea
   area_.host(kv_lengths_)[0] = count;
   area_.host(first_tokens_)[0] = 0;
   std::fill(area_.host(first_tokens_) + 1, area_.host(first_tokens_) + kMaxSpans + 1, count);
-  Upload(/*spans=*/1, stream);
+  UploadArrays(area_, block_table_, max_blocks_, stream);
 }
 
 }  // namespace glimpse

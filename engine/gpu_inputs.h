@@ -32,7 +32,6 @@ class GpuDecodeInputs {
 
  private:
   void Clear(int rows, const KvCache& cache);
-  void Upload(int rows, cudaStream_t stream);
 
   UploadArea area_{kStepsInFlight};
   const int64_t max_blocks_;
@@ -62,7 +61,6 @@ class GpuPrefillInputs {
 
  private:
   void Clear(int num_tokens, const KvCache& cache);
-  void Upload(int spans, cudaStream_t stream);
   void AddRow(const StepRow& row, int span, int first, const KvCache& cache,
               const std::vector<at::Tensor>& pictures);
 

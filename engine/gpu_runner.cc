@@ -22,14 +22,16 @@
 #include "engine/kernels/cuda_error.h"
 #include "engine/picture_store.h"
 #include "engine/prefill_model.h"
+#include "engine/schedule/sequence.h"
 #include "engine/slot_starter.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
 namespace {
 
-int BlocksOf(const ModelLimits& limits, int tokens) {
-  return (tokens + limits.block_size - 1) / limits.block_size;
+// Of the longest sequence.
+int MaxBlocks(const ModelLimits& limits) {
+  return static_cast<int>(BlocksFor(limits.max_context, limits));
 }
 
 }  // namespace
@@ -90,9 +92,8 @@ GpuRunner::Impl::Impl(const ModelConfig& model, const ModelLimits& model_limits,
       rope(config.language, tensors),
       sampler(limits.max_batch_size, limits.vocabulary_size, tensors),
       prefill(config.language, weights.language, rope, options.max_prefill_tokens),
-      decode_inputs(BlocksOf(limits, limits.max_context), tensors.device()),
-      prefill_inputs(options.max_prefill_tokens, BlocksOf(limits, limits.max_context),
-                     tensors.device()),
+      decode_inputs(MaxBlocks(limits), tensors.device()),
+      prefill_inputs(options.max_prefill_tokens, MaxBlocks(limits), tensors.device()),
       results(limits.vocabulary_size, tensors.device()),
       starter(limits.max_batch_size, limits.max_context, tensors.device()),
       graphs(stream, options.graphs) {

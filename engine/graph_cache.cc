@@ -78,10 +78,21 @@ void GraphCache::Invalidate() {
 void GraphCache::Drop(GraphKey key) {
   const auto found = entries_.find(key);
   GLIMPSE_CHECK(found != entries_.end() && found->second.graph != nullptr, "no graph to drop");
-  const int64_t free_before = FreeDeviceBytes();
+  Destroy(&found->second);
   entries_.erase(found);
+}
+
+void GraphCache::Destroy(Entry* entry) {
+  const int64_t free_before = FreeDeviceBytes();
+  entry->graph.reset();
   ReleasePool();
   bytes_ -= FreeDeviceBytes() - free_before;
+}
+
+void GraphCache::GiveUp(Entry* entry, const std::string& reason) {
+  entry->given_up = reason;
+  CheckCuda(cudaStreamSynchronize(stream_), "steps before a graph is given up");
+  Destroy(entry);
 }
 
 void GraphCache::ReleasePool() {
@@ -101,6 +112,7 @@ std::map<GraphKey, GraphUse> GraphCache::Uses() const {
 // Null if it can't be captured.
 GraphCache::Graph GraphCache::Capture(const Enqueue& enqueue) {
   Graph graph;
+  const int uses_before = pool_uses_;
   try {
     const int64_t free_before = FreeDeviceBytes();
     StreamCapture capture(stream_);
@@ -118,6 +130,7 @@ GraphCache::Graph GraphCache::Capture(const Enqueue& enqueue) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "a step could not be captured and runs eagerly: %s\n", error.what());
     graph.reset();
+    if (pool_uses_ > uses_before) ReleasePool();
   }
   return graph;
 }
@@ -140,12 +153,11 @@ void GraphCache::Record(GraphKey key, const Enqueue& enqueue, const Trial& trial
     trial.result().zero_();
     if (cudaGraphLaunch(entry.graph.get(), stream_) != cudaSuccess) {
       cudaGetLastError();  // a sticky one shows in the next call
-      entry.given_up = "replay";
+      GiveUp(&entry, "replay");
     } else if (!at::equal(trial.result(), eager)) {
-      entry.given_up = "check";
+      GiveUp(&entry, "check");
     }
   }
-  if (!entry.given_up.empty()) entry.graph.reset();
   entries_[key] = std::move(entry);
 }
 
@@ -159,9 +171,8 @@ void GraphCache::Run(GraphKey key, const Enqueue& enqueue) {
       ++stats_.replays[key];
       return;
     }
-    cudaGetLastError();  // if it is a sticky one, the eager kernels will say so
-    entry.graph.reset();
-    entry.given_up = "replay";
+    cudaGetLastError();  // a sticky one shows in the next call
+    GiveUp(&entry, "replay");
   }
   if (Wants(key)) ++entries_[key].use.misses;
   ++stats_.eager_steps[{key.kind, WhyEager(key)}];

@@ -52,7 +52,8 @@ class GraphCache {
   // throws.
   void Record(GraphKey key, const Enqueue& enqueue, const Trial& trial);
 
-  // Replays the key's graph, or calls `enqueue` where there is none.
+  // Replays the key's graph, or calls `enqueue` where there is none. Waits for the device only when
+  // a graph is given up, which is once.
   void Run(GraphKey key, const Enqueue& enqueue);
 
   // Drop one graph, or all; the device must have finished with them.
@@ -78,13 +79,15 @@ class GraphCache {
   };
 
   Graph Capture(const Enqueue& enqueue);
+  void Destroy(Entry* entry);  // its graph, with which the device has finished
+  void GiveUp(Entry* entry, const std::string& reason);
   void ReleasePool();  // one use of it
   std::string WhyEager(GraphKey key) const;
 
   const c10::cuda::CUDAStream stream_;
   const GraphPolicy policy_;
   c10::MempoolId_t pool_;
-  int pool_uses_ = 0;                  // libtorch counts each capture as one
+  int pool_uses_ = 0;                  // graphs that there are: libtorch counts each as one
   std::map<GraphKey, Entry> entries_;  // of the policy's sizes, those that were recorded or missed
   int64_t steps_ = 0;
   int64_t bytes_ = 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "preprocess/status_macros.h"
 
 namespace glimpse {
 namespace {
@@ -45,6 +46,25 @@ std::set<GraphKey> AllSizes(const BucketTable& buckets, int max_batch_size,
     if (tokens <= max_prefill_tokens) sizes.insert({StepKind::kPrefill, tokens});
   }
   return sizes;
+}
+
+// Of `sizes`, those that are captured at start.
+absl::StatusOr<std::set<GraphKey>> AtStart(const std::string& capture,
+                                           const std::set<GraphKey>& sizes) {
+  if (capture == "eager") return sizes;
+  std::set<GraphKey> at_start;
+  if (capture == "lazy") {
+    const auto smallest = std::find_if(sizes.begin(), sizes.end(), [](const GraphKey& key) {
+      return key.kind == StepKind::kDecode;  // the set is ordered
+    });
+    if (smallest != sizes.end()) at_start.insert(*smallest);
+    return at_start;
+  }
+  for (absl::string_view entry : absl::StrSplit(capture, ';')) {
+    GLIMPSE_ASSIGN_OR_RETURN(const std::set<GraphKey> keys, ParseKind(entry, sizes));
+    at_start.insert(keys.begin(), keys.end());
+  }
+  return at_start;
 }
 
 // The size that was missed most often, if that is often enough; else kNone.
@@ -91,22 +111,8 @@ absl::StatusOr<GraphPolicy> MakeGraphPolicy(const std::string& graphs, const std
   GraphPolicy policy;
   policy.enabled = graphs == "on";
   policy.sizes = AllSizes(buckets, max_batch_size, max_prefill_tokens);
-  if (capture == "eager") {
-    policy.at_start = policy.sizes;
-  } else if (capture == "lazy") {
-    policy.at_first_use = true;
-    for (const GraphKey& key : policy.sizes) {
-      if (key.kind != StepKind::kDecode) continue;
-      policy.at_start.insert(key);  // the set is ordered: the smallest one
-      break;
-    }
-  } else {
-    for (absl::string_view entry : absl::StrSplit(capture, ';')) {
-      const absl::StatusOr<std::set<GraphKey>> keys = ParseKind(entry, policy.sizes);
-      if (!keys.ok()) return keys.status();
-      policy.at_start.insert(keys->begin(), keys->end());
-    }
-  }
+  policy.at_first_use = capture == "lazy";
+  GLIMPSE_ASSIGN_OR_RETURN(policy.at_start, AtStart(capture, policy.sizes));
   if (!policy.enabled) {
     policy.sizes.clear();
     policy.at_start.clear();

@@ -26,6 +26,9 @@ struct GraphPolicy {
 // graphs: on | off. capture: eager (all at start), lazy (the smallest decode size at start, the
 // others at first use), or a list of those to capture at start, as "decode:4,8;prefill:512,1024"
 // (the others once they have been missed often).
+// None of them keeps a graph that is not used: what was captured at start is dropped after
+// kStepsOfDisuse like any other. Under lazy, a size that was dropped is recorded again inside the
+// step in which it occurs next, which that step waits for.
 // Sizes beyond max_batch_size (rounded up) and max_prefill_tokens are left out.
 // INVALID_ARGUMENT: another word, or a size that is no bucket.
 absl::StatusOr<GraphPolicy> MakeGraphPolicy(const std::string& graphs, const std::string& capture,

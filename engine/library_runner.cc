@@ -1,5 +1,6 @@
 #include "engine/library_runner.h"
 
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
 
@@ -29,13 +30,18 @@ LibraryRunner::LibraryRunner(const ModelConfig& config, const ModelLimits& limit
 absl::Status LibraryRunner::Launch(const StepPlan& plan) {
   GLIMPSE_CHECK(!output_, "a step was launched before the last one was finished");
   StartSlots(plan);
-  if (plan.kind != StepKind::kVision) {
-    GLIMPSE_ASSIGN_OR_RETURN(output_, Sample(plan));
-    return absl::OkStatus();
+  StepOutput output;
+  if (plan.kind == StepKind::kVision) {
+    if (!vision_) return absl::InvalidArgumentError("this checkpoint takes no pictures");
+    vision_->Run(plan, plan.first_layer == 0 ? Pixels(plan) : at::Tensor(), &pictures_);
+    output.tokens.resize(plan.rows.size());
+  } else {
+    GLIMPSE_ASSIGN_OR_RETURN(output, Sample(plan));
   }
-  if (!vision_) return absl::InvalidArgumentError("this checkpoint takes no pictures");
-  vision_->Run(plan, plan.first_layer == 0 ? Pixels(plan) : at::Tensor(), &pictures_);
-  output_.emplace().tokens.resize(plan.rows.size());
+  // A step that samples nothing has waited for nothing so far: its errors are its own.
+  const c10::Device device = weights_.language.word_embeddings.device();
+  if (!device.is_cpu()) at::accelerator::synchronizeDevice(device.index());
+  output_ = std::move(output);
   return absl::OkStatus();
 }
 

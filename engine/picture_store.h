@@ -1,6 +1,6 @@
 // Pictures on their way into prompts: encoded by the vision tower, kept by slot until the prompt
-// has taken their last row. One whose sequence ends before that is kept until the slot's next
-// sequence starts.
+// has taken their last row. One whose sequence ends or is preempted before that is kept until the
+// slot's next sequence starts.
 //
 // Pixels come through pinned memory on a stream of their own, so that their copy runs beside the
 // step before. Serving thread alone.

@@ -23,6 +23,7 @@ class Runner {
   // As Engine::Logits; nothing is in flight.
   virtual std::vector<float> Logits(const StepPlan& plan) = 0;
 
+  // As StepRunner::Upkeep.
   virtual bool Upkeep() { return false; }
 
   virtual GraphStats graph_stats() const { return {}; }

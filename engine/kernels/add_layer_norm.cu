@@ -75,8 +75,7 @@ __global__ void __launch_bounds__(kMaxThreads) AddLayerNormKernel(AddLayerNorm a
 void Launch(const AddLayerNorm& args, cudaStream_t stream) {
   GLIMPSE_CHECK(args.width % kPack == 0 && args.width <= kMaxNormWidth, "AddLayerNorm: width");
   if (args.rows == 0) return;
-  const int share = kPacks * kPack * kWarp;  // of a warp
-  const int warps = (args.width + share - 1) / share;
+  const int warps = CeilDiv(args.width, kPacks * kPack * kWarp);
   LaunchInChain(AddLayerNormKernel, {.grid = args.rows, .block = warps * kWarp}, stream, args);
 }
 

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) PatchesKernel(Patches args) {
 void Launch(const Patches& args, cudaStream_t stream) {
   GLIMPSE_CHECK(args.patch % 2 == 0 && args.size % args.patch == 0, "Patches: size and patch");
   if (args.pictures == 0) return;
-  const dim3 grid((args.size / 2 + kThreads - 1) / kThreads, args.size, args.pictures);
+  const dim3 grid(CeilDiv(args.size / 2, kThreads), args.size, args.pictures);
   LaunchInChain(PatchesKernel, {.grid = grid, .block = kThreads}, stream, args);
 }
 

@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads) RopeAndCacheKernel(RopeAndCache args
 void Launch(const RopeAndCache& args, cudaStream_t stream) {
   if (args.num_tokens == 0) return;
   const int all_heads = args.heads + 2 * args.kv_heads;
-  const dim3 grid(args.num_tokens, (all_heads + kBlockHeads - 1) / kBlockHeads);
+  const dim3 grid(args.num_tokens, CeilDiv(all_heads, kBlockHeads));
   LaunchInChain(RopeAndCacheKernel, {.grid = grid, .block = kThreads}, stream, args);
 }
 

@@ -136,6 +136,33 @@ TEST_CASE("a graph that was dropped is missed, and can be recorded again") {
   CHECK(graphs.stats().replays.at(kKey) == 2);
 }
 
+TEST_CASE("graphs are recorded and dropped as ever after one that was given up") {
+  Counter counter;
+  constexpr GraphKey kOther = {StepKind::kDecode, 8};
+  GraphCache graphs(counter.stream, {.enabled = true, .sizes = {kKey, kOther}, .at_start = {}});
+  const bool captured = GENERATE(false, true);
+  graphs.Record(
+      kKey,
+      [&] {
+        counter.sum.add_(++counter.calls);  // as often as it is called, not replayed
+        if (!captured && cudaStreamSynchronize(counter.stream) != cudaSuccess) {
+          throw std::runtime_error("no waiting while a step is captured");
+        }
+      },
+      counter.Trial());
+  CHECK(graphs.Uses().empty());
+  CHECK(graphs.stats().captures == (captured ? 1 : 0));
+  const auto add = [&] { counter.sum.add_(1); };
+  for (int times = 1; times <= 2; ++times) {
+    graphs.Record(kOther, add, counter.Trial());
+    counter.sum.zero_();
+    graphs.Run(kOther, add);
+    CHECK(counter.Sum() == 1);
+    CHECK(graphs.stats().replays.at(kOther) == times);
+    graphs.Drop(kOther);
+  }
+}
+
 TEST_CASE("graphs that are off or of a size that none has are counted") {
   Counter counter;
   const auto add = [&] { counter.sum.add_(1); };

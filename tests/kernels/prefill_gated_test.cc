@@ -14,6 +14,10 @@ struct Shape {
   int tokens, hidden, ffn;
 };
 
+// As many pairs of blocks' channels as pairs of blocks run on 132 multiprocessors: up to 256 tokens
+// are one tile there.
+Shape OneTile(int tokens) { return {tokens, 64, 66 * 128}; }
+
 kernels::PrefillGated Arguments(const DeviceArray<bf16>& x, const DeviceArray<bf16>& w,
                                 const DeviceArray<bf16>& out, const Shape& shape) {
   return {x.data(), w.data(), out.data(), shape.tokens, shape.hidden, shape.ffn};
@@ -36,10 +40,12 @@ double Dot(const bf16* a, const bf16* b, int size) {
 
 TEST_CASE("PrefillGated multiplies silu of the gates by the ups", "[gpu]") {
   // Fewer tokens than a tile and many tiles; rows of w that fill no block, and more of them than
-  // run at once; columns that fill no step.
-  const Shape shape = GENERATE(Shape{1, 64, 8}, Shape{2, 72, 24}, Shape{63, 192, 512},
-                               Shape{64, 8, 136}, Shape{65, 200, 72}, Shape{130, 1000, 136},
-                               Shape{257, 136, 8776}, Shape{300, 64, 1096}, Shape{1666, 192, 512});
+  // run at once; columns that fill no step. Those of the 9B's width are divided into tiles of 176
+  // and 160 tokens and of 240 and 224.
+  const Shape shape = GENERATE(
+      Shape{1, 64, 8}, Shape{2, 72, 24}, Shape{63, 192, 512}, Shape{64, 8, 136}, Shape{65, 200, 72},
+      Shape{130, 1000, 136}, Shape{257, 136, 8776}, Shape{300, 64, 1096}, Shape{1666, 192, 512},
+      Shape{500, 72, 13696}, Shape{1800, 72, 13696}, map(OneTile, range(128, 257, 16)));
   CAPTURE(shape.tokens, shape.hidden, shape.ffn);
   const std::vector<bf16> x = RandomX(shape, 1), w = RandomWeights(shape, 2);
   const DeviceArray<bf16> device_x(x), device_w(w), out(size_t(shape.tokens + 1) * shape.ffn);
