@@ -27,7 +27,7 @@ namespace glimpse {
 enum class FailPoint {
   kPreprocess,  // "preprocess": a request is prepared on the pool; can fail
   kQueue,       // "queue": it is put into the queue; can fail
-  kAdmission,   // "admission": it gets a slot; can fail
+  kAdmission,   // "admission": it gets a slot and its KV blocks; can fail
   kLaunch,      // "launch": a step is launched; can fail
   kSample,      // "sample": a step is finished and its tokens are taken; can fail
   kNotify,      // "notify": the reader of a stream is told that there is something

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/schedule/ceil_div.h"
 #include "preprocess/status_macros.h"
 
 namespace glimpse {
@@ -104,8 +105,8 @@ absl::Status CheckShape(const StepPlan& plan, const ModelLimits& limits) {
   if (plan.kind == StepKind::kPrefill && plan.bucket < plan.NumTokens()) {
     return absl::InternalError("more tokens than the bucket holds");
   }
-  if (plan.kind == StepKind::kVision && rows != plan.bucket) {
-    return absl::InternalError("a vision step is not padded");
+  if (plan.kind == StepKind::kVision && rows > plan.bucket) {
+    return absl::InternalError("more pictures than their group has");
   }
   if (plan.kind == StepKind::kVision &&
       (plan.first_layer < 0 || plan.first_layer >= plan.end_layer ||
@@ -167,17 +168,22 @@ FakeEngine::Faults FakeEngine::BeginStep(int64_t* step) {
 
 bool FakeEngine::Upkeep() { return num_upkeeps_++ < options_.upkeep; }
 
-// The slice begins where the last one of its group ended, with none but its pictures.
+// The slice begins where the last one of its group ended, with none but its pictures, and is as
+// large as the group was at first, whoever has left.
 absl::Status FakeEngine::CheckSlice(const StepPlan& plan) {
   std::set<int64_t> pictures;
   for (int i = 0; i < plan.num_real_rows; ++i) pictures.insert(plan.rows[i].sequence);
   if (plan.first_layer == 0) {
     pictures_ = pictures;
+    group_size_ = static_cast<int>(pictures.size());
   } else if (plan.first_layer != next_layer_) {
     return absl::InternalError("the layers of the pictures do not go on");
   }
   if (!std::includes(pictures_.begin(), pictures_.end(), pictures.begin(), pictures.end())) {
     return absl::InternalError("a picture joins behind its group's first slice");
+  }
+  if (plan.bucket != group_size_) {
+    return absl::InternalError("not the size of the group's first slice");
   }
   pictures_ = std::move(pictures);
   next_layer_ = plan.end_layer;
@@ -233,7 +239,7 @@ absl::Status FakeEngine::EnterRow(const StepRow& row) {
   }
   if (slot.sequence != row.sequence) return Broken(row, "the slot is another's");
   const int block_size = options_.limits.block_size;
-  const int written = (slot.kv_length + block_size - 1) / block_size;
+  const int written = CeilDiv(slot.kv_length, block_size);
   for (int i = 0; i < static_cast<int>(row.blocks.size()); ++i) {
     int64_t& owner = block_of_[row.blocks[i]];
     if (i < written && owner != row.sequence) return Broken(row, "the block is another's");

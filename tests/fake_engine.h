@@ -110,7 +110,8 @@ class FakeEngine : public StepRunner {
   std::vector<int64_t> block_of_;  // [num_blocks]: the latest sequence that had the block
   std::vector<Slot> slots_;
   std::deque<Step> in_flight_;
-  std::set<int64_t> pictures_;  // sequences of the group that the last vision slice was of
+  std::set<int64_t> pictures_;  // of the group that the last vision slice was of: who is left
+  int group_size_ = 0;          // with those that left
   int next_layer_ = 0;          // that group's
   std::atomic<int> num_upkeeps_ = 0;
   std::atomic<bool> broken_ = false;

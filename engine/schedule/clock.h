@@ -1,5 +1,6 @@
-// Time as an input: everything that waits, expires or measures takes a Clock, so that tests move
-// time by hand. Only server/server_main.cc knows the real one.
+// Time as an input: whatever expires or measures takes a Clock, so that tests move time by hand.
+// Only server/server_main.cc knows the real one. Threads that sleep until something happens
+// (RequestQueue::WaitForWork and waits of the server's) do so in real time.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
 #define GLIMPSE_ENGINE_SCHEDULE_CLOCK_H_
 

@@ -1,5 +1,5 @@
-// How many requests arrive and how long they stay, of late; for ChooseTargets. Pure: time comes
-// with each call and never goes back.
+// How many requests arrive and how long they stay, of late; for ChooseTargets. Knows no clock: time
+// comes with each call; time that goes back counts as standing still. Not thread-safe.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_LOAD_METER_H_
 #define GLIMPSE_ENGINE_SCHEDULE_LOAD_METER_H_
 

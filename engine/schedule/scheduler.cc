@@ -137,6 +137,7 @@ Scheduler::Preempted::iterator Scheduler::End(Preempted::iterator entry, const a
                                               FinishReason reason, absl::Time now) {
   Sequence sequence = std::move(*entry);
   const auto next = preempted_.erase(entry);
+  meter_.Ended(now - sequence.admitted());
   sequence.Finish(status, reason, now);
   return next;
 }

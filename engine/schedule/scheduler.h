@@ -26,13 +26,14 @@
 //
 // Admission is first come, first served. The queue's first request gets a slot if fewer run than
 // the policy wants at once, and KV blocks for its prompt and one token; until there are as many,
-// and besides as many as all that run will need within `kv_lookahead_tokens` tokens, it waits, and
-// all behind it. Decoding takes its blocks one by one. When none is free, the youngest that runs is
-// preempted (itself, if it is the one that asks): slot and blocks are free at once, as a ghost's
-// are, but its tokens in flight still count. It waits before the queue, the oldest first, and
-// starts anew as Sequence::Restart says, with a new number. Whoever runs is older than whoever is
-// preempted, who is older than whoever is queued; so the oldest is never preempted, and since
-// CheckCanRun has it that it fits alone, it always goes on: no deadlock, and nobody waits for ever.
+// and besides as many as all that run, it included, will need within `kv_lookahead_tokens` tokens,
+// it waits, and all behind it (if nobody runs, the blocks for prompt and token are enough).
+// Decoding takes its blocks one by one. When none is free, the youngest that runs is preempted
+// (itself, if it is the one that asks): slot and blocks are free at once, as a ghost's are, but its
+// tokens in flight still count. It waits before the queue, the oldest first, and starts anew as
+// Sequence::Restart says, with a new number. Whoever runs is older than whoever is preempted, who
+// is older than whoever is queued; so the oldest is never preempted, and since CheckCanRun has it
+// that it fits alone, it always goes on: no deadlock, and nobody waits for ever.
 //
 // A step is of one kind. Decoding has at least every second step if any can decode. The others go
 // to the sequences before their first token, the oldest first among pictures and among prompts;
@@ -44,7 +45,9 @@
 // decodes the bound is kLongestStep, on a slow device the time of kLongestInDecodeSteps decode
 // steps: small parts cost throughput.
 // A step is also cut so that it ends within `kDeadlineSlack` of the next deadline of all, which is
-// how late an expired request may hear of it, in the queue as in a slot.
+// how late an expired request may hear of it, in the queue as in a slot. Two steps can take longer
+// all the same: one of the least size on a slow device, and a server's first one of its kind where
+// nobody decodes, which runs whole, since nothing is known of what it takes.
 //
 // An idle plan means that what runs, if it does, ends with what is in flight; or, with nothing in
 // flight, that the policy has an idle server's first requests wait for company. In both cases the
@@ -129,7 +132,8 @@ class Scheduler {
   };
   // The pictures whose tower is under way.
   struct Pictures {
-    std::vector<int64_t> sequences;  // empty: none are
+    std::vector<int64_t> sequences;  // those that still run; empty: none are under way
+    int size = 0;                    // with those that left: the device runs them to the end
     int next_layer = 0;
   };
   struct Work {  // what those that run are ready for

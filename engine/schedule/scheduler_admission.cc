@@ -36,9 +36,7 @@ bool Scheduler::AdmitQueued(absl::Time now) {
   const ModelLimits& limits = options_.limits;
   const Request* first = queue_->Front(now);
   if (first == nullptr) return false;
-  absl::Status can_run = CheckCanRun(*first, limits);
-  can_run.Update(GLIMPSE_FAIL_POINT(kAdmission));
-  if (!can_run.ok()) {
+  if (const absl::Status can_run = CheckCanRun(*first, limits); !can_run.ok()) {
     FinishUnstarted(*queue_->PopFront(), can_run, now);
     return true;
   }
@@ -48,6 +46,10 @@ bool Scheduler::AdmitQueued(absl::Time now) {
   auto blocks = AdmissionBlocks(BlocksFor(prompt + 1, limits), BlocksFor(soon, limits));
   if (!blocks) return false;
   std::unique_ptr<Request> request = queue_->PopFront();
+  if (const absl::Status failed = GLIMPSE_FAIL_POINT(kAdmission); !failed.ok()) {
+    FinishUnstarted(*request, failed, now);
+    return true;
+  }
   request->times.admitted = now;
   const int64_t number = next_number_++;
   running_.try_emplace(number, number, TakeSlot(), *std::move(blocks), std::move(request), &limits);
@@ -102,7 +104,9 @@ std::optional<absl::Time> Scheduler::CompanyUntil() const {
   if (queue_->closed() || queue_->depth().requests > 0) return std::nullopt;
   const absl::Time until = running_.begin()->second.admitted() + targets_.longest_wait;
   for (const auto& [number, sequence] : running_) {
-    if (!sequence.fresh() || sequence.request().deadline < until) return std::nullopt;
+    // Who waits has at least as long again for its answer.
+    const absl::Time in_hurry = until + targets_.longest_wait;
+    if (!sequence.fresh() || sequence.request().deadline <= in_hurry) return std::nullopt;
   }
   return until;
 }

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/schedule/ceil_div.h"
 #include "engine/schedule/scheduler.h"
 
 namespace glimpse {
@@ -16,8 +17,6 @@ StepRow PaddingRow() {
   row.positions = {0};
   return row;
 }
-
-int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -78,8 +77,11 @@ StepPlan Scheduler::PlanPrefill(const Work& work, absl::Time now) const {
   const int most = std::min(work.prefill_tokens, options_.max_prefill_tokens);
   int room = std::max(Part(StepKind::kPrefill, most, work.decode, now), kLeastTokens);
   room = std::min(room, most);
-  // What is cut anyway is cut so that nothing is padded.
-  if (room < work.prefill_tokens) room = options_.buckets.PrefillTokensWithin(room);
+  if (room < work.prefill_tokens) {
+    // What is cut anyway is cut so that nothing is padded, if that leaves enough.
+    const int unpadded = options_.buckets.PrefillTokensWithin(room);
+    room = std::max(unpadded, std::min(room, kLeastTokens));
+  }
   for (const auto& [number, sequence] : running_) {
     if (room == 0) break;
     if (sequence.phase() != Phase::kPrefill) continue;
@@ -99,12 +101,12 @@ StepPlan Scheduler::PlanVision(const Work& work, absl::Time now) {
     plan.rows.push_back(running_.at(number).VisionRow());
   }
   plan.num_real_rows = static_cast<int>(plan.rows.size());
-  plan.bucket = plan.num_real_rows;
+  plan.bucket = pictures_.size;
   plan.first_layer = pictures_.next_layer;
   const int left = options_.limits.vision_layers - plan.first_layer;
-  const int part = Part(StepKind::kVision, left * plan.num_real_rows, work.decode, now);
-  const int most = std::max(1, part / plan.num_real_rows);
-  plan.end_layer = plan.first_layer + DivideUp(left, DivideUp(left, most));  // slices alike
+  const int part = Part(StepKind::kVision, left * plan.bucket, work.decode, now);
+  const int most = std::max(1, part / plan.bucket);
+  plan.end_layer = plan.first_layer + CeilDiv(left, CeilDiv(left, most));  // slices alike
   return plan;
 }
 
@@ -120,6 +122,7 @@ void Scheduler::ChoosePictures() {
     if (static_cast<int>(group.size()) == options_.max_vision_rows) break;
     if (sequence.phase() == Phase::kVision) group.push_back(number);
   }
+  pictures_.size = static_cast<int>(group.size());
 }
 
 int Scheduler::Part(StepKind kind, int size, bool beside_decoding, absl::Time now) const {

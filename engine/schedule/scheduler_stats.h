@@ -14,7 +14,7 @@ namespace glimpse {
 struct StepReport {
   StepKind kind = StepKind::kIdle;
   int rows = 0;    // real ones
-  int bucket = 0;  // StepPlan::bucket: decode rows or prefill tokens with padding; vision: rows
+  int bucket = 0;  // StepPlan::bucket: with padding, or with the pictures of those that left
   int tokens = 0;  // fed by the real rows; 0 for vision
   // From the plan, or from the end of the step before if that came later, to Done: the time that
   // the device had for it.

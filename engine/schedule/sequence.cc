@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/schedule/ceil_div.h"
 #include "preprocess/check.h"
 
 namespace glimpse {
@@ -38,7 +39,7 @@ int64_t KvRowsNeeded(const Request& request, const ModelLimits& limits) {
 }
 
 int64_t BlocksFor(int64_t rows, const ModelLimits& limits) {
-  return (rows + limits.block_size - 1) / limits.block_size;
+  return CeilDiv<int64_t>(rows, limits.block_size);
 }
 
 int64_t KvBlocksNeeded(const Request& request, const ModelLimits& limits) {

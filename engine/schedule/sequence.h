@@ -79,7 +79,10 @@ class Sequence {
   // All its sampled tokens are known: none is in flight.
   bool all_known() const { return num_planned_ == num_sampled_; }
   // Rows that are still to be fed before it can decode, the picture's included.
-  int rows_to_prefill() const { return phase() < Phase::kDecode ? NumRows() - kv_length_ : 0; }
+  int rows_to_prefill() const {
+    const bool before = phase() == Phase::kVision || phase() == Phase::kPrefill;
+    return before ? NumRows() - kv_length_ : 0;
+  }
 
   // Blocks that it lacks to hold its list and `tokens` more, or as many as it can ever get.
   int BlocksMissing(int tokens) const;

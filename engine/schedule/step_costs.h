@@ -1,11 +1,12 @@
 // What a step takes, learnt from those that were run: how large a prefill or vision step fits into
-// a given time. Pure; an estimate can be wrong by any amount, so it may decide when something runs
-// and never what.
+// a given time. Knows no clock. An estimate can be wrong by any amount, so it may decide when
+// something runs and never what. Not thread-safe.
 //
 // The size of a step is its work: rows of a decode step and tokens of a prefill step, both with
-// padding, and pictures x layers of a vision step. A decode step takes about the same time whatever
-// its size (it reads all weights), and that is also what a prefill step takes before its tokens
-// cost anything: prefill = decode + tokens x rate. Vision = pictures x layers x rate.
+// padding, and pictures x layers of a vision step (StepPlan::Size). A decode step takes about the
+// same time whatever its size (it reads all weights), and that is also what a prefill step takes
+// before its tokens cost anything: prefill = decode + tokens x rate. Vision = pictures x layers x
+// rate.
 #ifndef GLIMPSE_ENGINE_SCHEDULE_STEP_COSTS_H_
 #define GLIMPSE_ENGINE_SCHEDULE_STEP_COSTS_H_
 

@@ -19,7 +19,8 @@ namespace glimpse {
 enum class StepKind {
   kIdle,     // nothing to do
   kVision,   // each row is a picture, of which a slice of the tower's layers is computed
-  kPrefill,  // each row is a run of prompt tokens of one sequence, packed one after the other
+  kPrefill,  // each row is a run of one sequence's prompt, packed one after the other; after a
+             // restart (see sequence.h) the answer so far counts as prompt
   kDecode,   // each row is one token of one sequence
 };
 
@@ -35,9 +36,11 @@ constexpr int ImageRowIndex(int32_t token) { return -1 - token; }
 
 struct StepRow {
   int64_t sequence = -1;  // the scheduler's number for it, never used again
-  int slot = -1;  // 0..max_batch_size-1, the sequence's own from admission to end; -1: padding row
-  // The sequence's first step of all: the engine forgets what it kept for the slot. Then `prompt`
-  // holds the ids that the repetition penalty counts; null otherwise.
+  // 0..max_batch_size-1, the sequence's own from admission or restart to end or preemption; -1:
+  // padding row.
+  int slot = -1;
+  // The first step under this number: the engine forgets what it kept for the slot. Then `prompt`
+  // holds the ids that the repetition penalty counts, prompt and answer so far; null otherwise.
   bool starts = false;
   const std::vector<int32_t>* prompt = nullptr;
   bool samples = false;  // the row's last token yields one sampled token
@@ -60,18 +63,20 @@ struct StepPlan {
   std::vector<StepRow> rows;  // decode: padded to `bucket` with padding rows at the end
   int num_real_rows = 0;
   // Decode: rows after padding, which may be more than there are slots; prefill: tokens after
-  // padding, which the rows do not show; vision: the rows, without padding.
+  // padding, which the rows do not show; vision: the pictures of the group's first slice, which may
+  // be more than there are rows.
   int bucket = 0;
   // Vision: the layers [first_layer, end_layer) of the tower run, for all rows. The slices of a
   // group of pictures come in order, from layer 0 to ModelLimits::vision_layers, with none of
   // another group between them; the last one puts the pictures into their slots' image rows. Later
-  // slices have the rows of the first, less those whose sequences have ended; when all have, the
-  // rest never comes.
+  // slices have the rows of the first, less those whose sequences have ended or were preempted,
+  // though the device computes the whole group to the end; when all have, the rest never comes.
   int first_layer = 0;
   int end_layer = 0;
 
   int NumTokens() const;  // of the real rows
-  // The work of the step: pictures x layers, tokens or rows with padding. As StepCosts counts it.
+  // The work of the step: the group's pictures x layers, tokens or rows with padding. As StepCosts
+  // counts it.
   int Size() const {
     return kind == StepKind::kVision ? bucket * (end_layer - first_layer) : bucket;
   }

@@ -28,7 +28,10 @@ enum class FinishReason {
   kStopString,  // the sink saw one of the request's stop strings
 };
 
-// When each stage of a request began or ended; InfinitePast where it did not happen.
+// Times of what did not happen are InfinitePast.
+inline bool Happened(absl::Time time) { return time != absl::InfinitePast(); }
+
+// When each stage of a request began or ended.
 struct StageTimes {
   absl::Time arrived = absl::InfinitePast();   // the RPC came in
   absl::Time enqueued = absl::InfinitePast();  // preprocessed and put into the queue
@@ -36,6 +39,8 @@ struct StageTimes {
   absl::Time encoded = absl::InfinitePast();   // picture through the vision tower
   absl::Time first_token = absl::InfinitePast();
   absl::Time finished = absl::InfinitePast();
+
+  absl::Time prefill_began() const { return Happened(encoded) ? encoded : admitted; }
 };
 
 struct Completion {

@@ -29,7 +29,7 @@ absl::Duration TimedRunner::TimeOf(const StepPlan& plan) const {
     case StepKind::kPrefill:
       return times_.prefill_step + times_.prefill_token * plan.bucket;
     case StepKind::kVision:
-      return times_.vision_layer * (plan.end_layer - plan.first_layer) * plan.num_real_rows;
+      return times_.vision_layer * plan.Size();
     case StepKind::kIdle:
       break;
   }

@@ -6,81 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "preprocess/status_macros.h"
+#include "tests/schedule/fake_engine_fixture.h"
 #include "tests/schedule/recording_sink.h"
 
 namespace glimpse {
 namespace {
 
-ModelLimits SmallLimits() {
-  ModelLimits limits;
-  limits.vocabulary_size = 1000003;
-  limits.max_context = 64;
-  limits.image_rows = 4;
-  limits.vision_layers = 3;
-  limits.max_batch_size = 2;
-  limits.block_size = 2;
-  limits.num_blocks = 8;
-  return limits;
-}
-
-// A picture and two ids, then one decoded token.
-struct Steps {
-  int depth = 3;
-  RgbImage image{1, 1, {9, 8, 7}};
-  std::vector<int32_t> prompt = {90, 91, 92, 10, 11};
-  StepPlan vision = OneRow(StepKind::kVision);
-  StepPlan prefill = OneRow(StepKind::kPrefill);
-  StepPlan decode = OneRow(StepKind::kDecode);
-
-  Steps() {
-    vision.rows[0].starts = true;
-    vision.rows[0].prompt = &prompt;
-    vision.rows[0].image = &image;
-    vision.end_layer = SmallLimits().vision_layers;
-    StepRow& fed = prefill.rows[0];
-    fed.tokens = {ImageRow(0), ImageRow(1), ImageRow(2), ImageRow(3), 10, 11};
-    fed.positions = {0, 1, 1, 2, 3, 4};
-    fed.blocks = {3, 1, 6};
-    fed.samples = true;
-    StepRow& next = decode.rows[0];
-    next.tokens = {kLastToken};
-    next.positions = {5};
-    next.kv_length = 6;
-    next.blocks = {3, 1, 6, 0};
-    next.samples = true;
-    next.sample_index = 1;
-  }
-
-  static StepPlan OneRow(StepKind kind) {
-    StepPlan plan;
-    plan.kind = kind;
-    plan.rows.resize(1);
-    plan.rows[0].sequence = 4;
-    plan.rows[0].slot = 1;
-    plan.rows[0].sampling.temperature = 0;
-    plan.num_real_rows = 1;
-    plan.bucket = kind == StepKind::kPrefill ? 64 : 1;
-    return plan;
-  }
-
-  // The decoded token, where as many steps are in flight as `depth` allows.
-  absl::StatusOr<int32_t> Answer() const {
-    FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, depth});
-    int in_flight = 0;
-    for (const StepPlan* plan : {&vision, &prefill, &decode}) {
-      if (in_flight == depth) {
-        GLIMPSE_RETURN_IF_ERROR(engine.Finish().status());
-        --in_flight;
-      }
-      GLIMPSE_RETURN_IF_ERROR(engine.Launch(*plan));
-      ++in_flight;
-    }
-    for (; in_flight > 1; --in_flight) GLIMPSE_RETURN_IF_ERROR(engine.Finish().status());
-    GLIMPSE_ASSIGN_OR_RETURN(const StepOutput output, engine.Finish());
-    return output.tokens[0].id;
-  }
-};
+using Steps = FakeEngineSteps;
 
 TEST_CASE("Everything that a sequence consists of changes the fake answer") {
   const int32_t answer = *Steps().Answer();
@@ -225,14 +157,14 @@ TEST_CASE("The naive model agrees with the steps and follows stop ids and max_to
   auto request = MakeRequest(&client, {10, 11}, 3);
   AddImage(request.get(), 0, 9);
   request->image = steps.image;
-  const std::vector<int32_t> answer = AnswerAlone(*request, SmallLimits());
+  const std::vector<int32_t> answer = AnswerAlone(*request, FakeEngineLimits());
   REQUIRE(answer.size() == 3);
   CHECK(*steps.Answer() == answer[1]);
   steps.depth = 1;
   steps.decode.rows[0].tokens[0] = answer[0];
   CHECK(*steps.Answer() == answer[1]);
 
-  ModelLimits limits = SmallLimits();
+  ModelLimits limits = FakeEngineLimits();
   limits.stop_ids = {answer[1]};
   CHECK(AnswerAlone(*request, limits) == std::vector<int32_t>{answer[0]});
   request->ignore_stop_ids = true;
@@ -240,7 +172,7 @@ TEST_CASE("The naive model agrees with the steps and follows stop ids and max_to
 }
 
 TEST_CASE("A slot and a block that a later sequence has had are gone for those before") {
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 4});
+  FakeEngine engine(FakeEngineOptions{FakeEngineLimits(), {}, {}, 4});
   Steps steps;
   StepPlan later = steps.prefill;
   later.rows[0].tokens = {10};
@@ -267,7 +199,7 @@ TEST_CASE("A slot and a block that a later sequence has had are gone for those b
 TEST_CASE("A fake engine takes as many steps as its depth and finishes them in order") {
   Steps steps;
   steps.prefill.rows[0].sampling.top_logprobs = 2;
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 2});
+  FakeEngine engine(FakeEngineOptions{FakeEngineLimits(), {}, {}, 2});
   CHECK(engine.depth() == 2);
   CHECK(engine.Finish().status() == absl::InternalError("no step is in flight"));
   REQUIRE(engine.Launch(steps.vision).ok());
@@ -279,7 +211,7 @@ TEST_CASE("A fake engine takes as many steps as its depth and finishes them in o
 }
 
 TEST_CASE("A fake step fails when told to") {
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 2});
+  FakeEngine engine(FakeEngineOptions{FakeEngineLimits(), {}, {}, 2});
   Steps steps;
   REQUIRE(RunStep(engine, steps.vision).ok());
   SECTION("at its launch, and then its slot is nobody's") {
@@ -297,7 +229,7 @@ TEST_CASE("A fake step fails when told to") {
 }
 
 TEST_CASE("A script sets the fake answer, and every launch is told of") {
-  ModelLimits limits = SmallLimits();
+  ModelLimits limits = FakeEngineLimits();
   limits.stop_ids = {2};
   int launches = 0;
   FakeEngine engine(
@@ -316,69 +248,6 @@ TEST_CASE("A script sets the fake answer, and every launch is told of") {
   CHECK(launches == 4);
 }
 
-// Of the picture in slot `slot`.
-struct Slice {
-  int slot, first_layer, end_layer;
-};
-
-// What the last of the slices comes to.
-absl::Status RunSlices(const std::vector<std::vector<Slice>>& steps) {
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
-  const Steps values;
-  absl::Status status;
-  for (const std::vector<Slice>& slices : steps) {
-    StepPlan plan = values.vision;
-    plan.rows.resize(slices.size(), plan.rows[0]);
-    plan.num_real_rows = plan.bucket = static_cast<int>(slices.size());
-    for (size_t i = 0; i < slices.size(); ++i) {
-      StepRow& row = plan.rows[i];
-      row.slot = slices[i].slot;
-      row.sequence = 4 + row.slot;
-      row.starts = slices[i].first_layer == 0;
-      row.prompt = row.starts ? &values.prompt : nullptr;
-      plan.first_layer = slices[i].first_layer;
-      plan.end_layer = slices[i].end_layer;
-    }
-    status = RunStep(engine, plan).status();
-    if (!status.ok()) return status;
-  }
-  return status;
-}
-
-TEST_CASE("Slices of a tower go on where they ended, with the pictures that they began with") {
-  CHECK(RunSlices({{{0, 0, 1}}, {{0, 1, 2}}, {{0, 2, 3}}}).ok());
-  CHECK(RunSlices({{{0, 0, 2}, {1, 0, 2}}, {{1, 2, 3}}}).ok());
-  const absl::Status gap = absl::InternalError("the layers of the pictures do not go on");
-  CHECK(RunSlices({{{0, 0, 1}}, {{0, 2, 3}}}) == gap);
-  CHECK(RunSlices({{{0, 0, 2}}, {{0, 1, 3}}}) == gap);
-  CHECK(RunSlices({{{0, 0, 1}}, {{1, 0, 2}}, {{0, 1, 3}}}) == gap);
-  CHECK(RunSlices({{{0, 0, 1}}, {{0, 1, 3}, {1, 1, 3}}}) ==
-        absl::InternalError("a picture joins behind its group's first slice"));
-  const absl::Status none = absl::InternalError("a slice of layers that the tower does not have");
-  CHECK(RunSlices({{{0, 0, 4}}}) == none);
-  CHECK(RunSlices({{{0, 0, 0}}}) == none);
-}
-
-TEST_CASE("A picture's rows are there after its last slice and not before") {
-  Steps steps;
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
-  steps.vision.end_layer = 2;
-  REQUIRE(RunStep(engine, steps.vision).ok());
-  SECTION("before") {
-    CHECK(RunStep(engine, steps.prefill).status() ==
-          absl::InternalError("sequence 4: image rows before the vision step"));
-  }
-  SECTION("after") {
-    StepPlan rest = steps.vision;
-    rest.rows[0].starts = false;
-    rest.rows[0].prompt = nullptr;
-    rest.first_layer = 2;
-    rest.end_layer = 3;
-    REQUIRE(RunStep(engine, rest).ok());
-    CHECK(RunStep(engine, steps.prefill).ok());
-  }
-}
-
 TEST_CASE("A sequence that starts anew goes on with its draws and its repetition penalty") {
   Steps steps;
   for (StepPlan* plan : {&steps.prefill, &steps.decode}) {
@@ -386,7 +255,7 @@ TEST_CASE("A sequence that starts anew goes on with its draws and its repetition
     plan->rows[0].sampling.repetition_penalty = 1.5f;
   }
   const int32_t answer = *steps.Answer();
-  FakeEngine engine(FakeEngineOptions{SmallLimits(), {}, {}, 1});
+  FakeEngine engine(FakeEngineOptions{FakeEngineLimits(), {}, {}, 1});
   REQUIRE(RunStep(engine, steps.vision).ok());
   const int32_t first = RunStep(engine, steps.prefill)->tokens[0].id;
 
@@ -405,7 +274,7 @@ TEST_CASE("A sequence that starts anew goes on with its draws and its repetition
 }
 
 TEST_CASE("A broken fake device launches nothing, and upkeep ends") {
-  FakeEngineOptions options{SmallLimits(), {}, {}, 1};
+  FakeEngineOptions options{FakeEngineLimits(), {}, {}, 1};
   options.upkeep = 2;
   FakeEngine engine(options);
   CHECK(engine.Upkeep());

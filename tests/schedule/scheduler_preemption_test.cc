@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "preprocess/fail_point.h"
 #include "tests/schedule/recording_sink.h"
 #include "tests/schedule/scheduler_fixture.h"
 
@@ -176,6 +177,24 @@ TEST_CASE("Who leaves or expires while preempted ends at the next step") {
   CHECK(fixture.clients[0].ids == fixture.answers[0]);
 }
 
+TEST_CASE("Who ends while preempted has stayed too, which auto's batch size goes by") {
+  SchedulerOptions options = Options(/*num_blocks=*/4);
+  options.limits.max_batch_size = 16;
+  SchedulerFixture fixture(options);
+  fixture.Ask({1, 2, 3}, 12);
+  fixture.Ask({4, 5, 6}, 12);
+  while (Preemptions(fixture) == 0) fixture.Step();
+  for (int i = 0; i < 14; ++i) fixture.Ask({7}, 1);
+  for (size_t i = 1; i < fixture.clients.size(); ++i) fixture.clients[i].gone = true;
+  fixture.queue.Wake();
+  fixture.now_ms = 10000;
+  fixture.Step();
+  REQUIRE(fixture.scheduler.load().waiting == 0);
+  REQUIRE_FALSE(fixture.clients[0].finished());
+  // 16 arrivals in 10 s, each worth 1 / (10 s) x exp(-0 .. -1) by now, and a stay of 10 s.
+  CHECK(fixture.scheduler.load().targets.batch_size > 4);
+}
+
 TEST_CASE("AbortAll ends the preempted too") {
   PreemptedFixture fixture;
   fixture.scheduler.AbortAll(absl::UnavailableError("over"), AtMs(50));
@@ -220,6 +239,23 @@ TEST_CASE("An admission leaves free what those that run need soon") {
   CHECK(fixture.queue.depth().requests == 1);
   fixture.RunUntilIdle();
   fixture.CheckAnswers();
+}
+
+TEST_CASE("Who waits for blocks does not pass the fail point of admission") {
+  if (!HasFailPoints()) return;  // not in this build
+  SchedulerFixture fixture(Options(/*num_blocks=*/4));
+  fixture.Ask({1, 2, 3}, 12);
+  fixture.Step();
+  REQUIRE(SetFailPoints("admission=error(1)", /*seed=*/1).ok());
+  TestClient& client = fixture.Ask(std::vector<int32_t>(13, 7), 1);  // all four blocks
+  while (!fixture.clients[0].finished()) {
+    CHECK_FALSE(client.finished());
+    fixture.Step();
+  }
+  fixture.Step();
+  REQUIRE(SetFailPoints("", /*seed=*/1).ok());
+  CHECK(client.status.code() == absl::StatusCode::kInternal);
+  CHECK(fixture.scheduler.load().kv_blocks_live == 0);
 }
 
 TEST_CASE("A pool that holds all answers preempts nobody") {

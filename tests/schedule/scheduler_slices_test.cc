@@ -25,11 +25,12 @@ ModelLimits LargeLimits() {
   return limits;
 }
 
-// Decoding takes 5 ms, a picture's layer 2 ms, a prompt 5 ms and one more for each 32 tokens.
+// Decoding takes 5 ms, a layer 2 ms for each picture of the group, also for those that left, a
+// prompt 5 ms and one more for each 32 tokens.
 int64_t StepMs(const StepPlan& plan) {
   switch (plan.kind) {
     case StepKind::kVision:
-      return 2 * plan.num_real_rows * (plan.end_layer - plan.first_layer);
+      return 2 * plan.bucket * (plan.end_layer - plan.first_layer);
     case StepKind::kPrefill:
       return 5 + plan.bucket / 32;
     default:
@@ -38,10 +39,11 @@ int64_t StepMs(const StepPlan& plan) {
 }
 
 struct Fixture : SchedulerFixture {
-  explicit Fixture(BatchPolicyKind policy = BatchPolicyKind::kAuto, int depth = 1)
-      : SchedulerFixture(Options(policy, depth)) {
+  explicit Fixture(const SchedulerOptions& options) : SchedulerFixture(options) {
     step_ms = StepMs;
   }
+  explicit Fixture(BatchPolicyKind policy = BatchPolicyKind::kAuto, int depth = 1)
+      : Fixture(Options(policy, depth)) {}
   static SchedulerOptions Options(BatchPolicyKind policy, int depth) {
     SchedulerOptions options{LargeLimits(), BucketTable(), 2048, 2, depth};
     options.policy = policy;
@@ -148,7 +150,10 @@ TEST_CASE("Beside decoding, a prompt is cut into buckets within the stall budget
 }
 
 TEST_CASE("However slow the device, a step goes on by a layer or by 64 tokens") {
-  Fixture fixture;
+  SchedulerOptions options = Fixture::Options(BatchPolicyKind::kAuto, /*depth=*/1);
+  SECTION("64 are a bucket") {}
+  SECTION("the next bucket below is smaller") { options.buckets = BucketTable({4}, {48, 128}); }
+  Fixture fixture(options);
   fixture.step_ms = [](const StepPlan& plan) { return 1000 * StepMs(plan); };
   fixture.Learn();
   fixture.AskWithImage(Fixture::Prompt(128), 1, 10);
@@ -210,6 +215,34 @@ TEST_CASE("Who leaves in the middle of a picture is out at the next step, and th
   CHECK(leaving.ids.empty());
 }
 
+TEST_CASE("Who leaves makes the slices of its group no larger, since it is computed to the end") {
+  const int depth = GENERATE(1, 2);
+  Fixture fixture(BatchPolicyKind::kAuto, depth);
+  fixture.Learn();
+  TestClient& leaving = fixture.AskWithImage({1, 2}, 1, 10);
+  TestClient& staying = fixture.AskWithImage({1, 2}, 1, 20);
+  int slices_alone = 0;
+  for (int vision = 0; !staying.finished();) {
+    const StepPlan plan = fixture.Step();
+    if (plan.kind != kVision) continue;
+    leaving.gone = ++vision >= 5;
+    slices_alone += plan.num_real_rows == 1;
+    CHECK(plan.bucket == 2);
+    CHECK(plan.end_layer - plan.first_layer == 3);  // 12 ms of 15
+    CHECK(fixture.report.bucket == 2);
+  }
+  CHECK(slices_alone == 15);
+  CHECK(staying.status == absl::OkStatus());
+  CHECK(staying.ids == fixture.answers.back());
+  // Nor are those of the next group: what a layer costs was learnt by the size of the group.
+  TestClient& next = fixture.AskWithImage({1, 2}, 1, 30);
+  while (!next.finished()) {
+    const StepPlan plan = fixture.Step();
+    if (plan.kind == kVision) CHECK(plan.end_layer - plan.first_layer <= 7);
+  }
+  CHECK(next.ids == fixture.answers.back());
+}
+
 TEST_CASE("A failed slice ends its pictures, and the next group starts anew") {
   Fixture fixture(BatchPolicyKind::kAuto, /*depth=*/2);
   fixture.Learn();
@@ -255,12 +288,12 @@ TEST_CASE("A step ends within 15 ms of the next deadline of all") {
 
 // New requests keep coming: the law is that each gets its first token in a number of steps that
 // depends on what runs, not on what comes after it.
-int LongestWaitForFirstToken(bool with_pictures, bool with_prompts) {
+int LongestWaitForFirstToken(bool with_pictures, bool with_prompts, int num_steps) {
   Fixture fixture;
   fixture.Learn();
   int longest = 0, decodes = 0;
   std::map<TestClient*, int> waiting;  // running steps of those that have a slot
-  for (int step = 0; step < 600; ++step) {
+  for (int step = 0; step < num_steps; ++step) {
     if (fixture.queue.depth().requests == 0) {
       const bool picture = with_pictures && (!with_prompts || step % 2 == 0);
       TestClient& client =
@@ -280,7 +313,7 @@ int LongestWaitForFirstToken(bool with_pictures, bool with_prompts) {
       }
     }
   }
-  CHECK(decodes >= 300);
+  CHECK(decodes >= num_steps / 2);
   for (const auto& [client, steps] : waiting) longest = std::max(longest, steps);
   return longest;
 }
@@ -289,9 +322,9 @@ TEST_CASE("Nobody starves under a stream of long prompts, of pictures, or of bot
   // At most 8 run, one of which decodes. A prompt takes 6 chunks; two pictures take 20 slices and
   // their prompts less than two chunks. Every second step is a decode step, and where both kinds
   // wait, one of ten at least is of the kind.
-  CHECK(LongestWaitForFirstToken(false, true) <= 2 * 8 * 6);
-  CHECK(LongestWaitForFirstToken(true, false) <= 2 * 4 * 22 * 5 / 4);
-  CHECK(LongestWaitForFirstToken(true, true) <= 10 * (4 * 22 + 8 * 6));
+  CHECK(LongestWaitForFirstToken(false, true, 600) <= 2 * 8 * 6);
+  CHECK(LongestWaitForFirstToken(true, false, 1200) <= 2 * 4 * 22 * 5 / 4);
+  CHECK(LongestWaitForFirstToken(true, true, 4000) <= 10 * (4 * 22 + 8 * 6));
 }
 
 TEST_CASE("A short prompt does not wait for all pictures before it") {

@@ -83,6 +83,16 @@ TEST_CASE("Offline, the first of an idle server waits for company, but no longer
     fixture.Ask({2}, 3, AtMs(40));
     CHECK(fixture.Step().num_real_rows == 2);
   }
+  SECTION("one has no time to wait and be answered") {
+    fixture.Ask({2}, 3, AtMs(100));
+    CHECK(fixture.Step().num_real_rows == 2);
+  }
+  SECTION("one has time for both") {
+    fixture.Ask({2}, 3, AtMs(101));
+    CHECK(fixture.Step().kind == StepKind::kIdle);
+    fixture.now_ms = 50;
+    CHECK(fixture.Step().num_real_rows == 2);
+  }
   SECTION("nobody can come any more") {
     fixture.queue.Close();
     CHECK(fixture.Step().num_real_rows == 1);

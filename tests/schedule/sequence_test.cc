@@ -2,43 +2,18 @@
 
 #include <catch2/catch.hpp>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "tests/schedule/death.h"
 #include "tests/schedule/recording_sink.h"
+#include "tests/schedule/sequence_fixture.h"
 
 namespace glimpse {
 namespace {
 
-ModelLimits SmallLimits() {
-  ModelLimits limits;
-  limits.vocabulary_size = 100;
-  limits.max_context = 32;
-  limits.image_rows = 6;
-  limits.vision_layers = 2;
-  limits.stop_ids = {2, 3};
-  limits.max_batch_size = 4;
-  limits.block_size = 4;
-  limits.num_blocks = 10;
-  return limits;
-}
-
-struct Fixture {
-  Sequence Start(std::unique_ptr<Request> request) {
-    auto blocks = pool.Allocate(static_cast<int>(KvBlocksNeeded(*request, limits)));
-    return Sequence(5, 1, *std::move(blocks), std::move(request), &limits);
-  }
-  // Feeds all rows that are left and accepts `id`.
-  static std::optional<FinishReason> Step(Sequence& sequence, int32_t id, int64_t ms = 0) {
-    sequence.Advance(sequence.NextRow(100));
-    return sequence.Accept(SampledToken{id, 0, {}}, AtMs(ms));
-  }
-
-  ModelLimits limits = SmallLimits();
-  BlockPool pool{10};
-  TestClient client;
-};
+using Fixture = SequenceFixture;
 
 TEST_CASE("A prompt is fed in chunks, with its place in the cache, and the last one samples") {
   Fixture fixture;
@@ -225,7 +200,7 @@ TEST_CASE("An answer ends when its sink has enough") {
 }
 
 TEST_CASE("A request takes its rows, the picture's rows and the answer") {
-  const ModelLimits limits = SmallLimits();
+  const ModelLimits limits = SequenceLimits();
   TestClient client;
   auto request = MakeRequest(&client, {1, 2, 3}, 5);
   CHECK(KvRowsNeeded(*request, limits) == 8);
@@ -236,7 +211,7 @@ TEST_CASE("A request takes its rows, the picture's rows and the answer") {
 }
 
 TEST_CASE("A request that can never run is told why") {
-  ModelLimits limits = SmallLimits();
+  ModelLimits limits = SequenceLimits();
   TestClient client;
   auto request = MakeRequest(&client, std::vector<int32_t>(20, 7), 12);
   CHECK(CheckCanRun(*request, limits).ok());
@@ -279,103 +254,6 @@ TEST_CASE("A request that can never run is told why") {
     text = "the picture does not match the prompt";
   }
   CHECK(CheckCanRun(*request, limits) == absl::InvalidArgumentError(text));
-}
-
-TEST_CASE("A sequence lacks blocks as its list grows, and never more than its longest end takes") {
-  Fixture fixture;
-  Sequence sequence(5, 1, *fixture.pool.Allocate(1), MakeRequest(&fixture.client, {10, 11, 12}, 6),
-                    &fixture.limits);  // 9 rows in the end, 4 a block
-  CHECK(sequence.BlocksMissing(0) == 0);
-  CHECK(sequence.BlocksMissing(1) == 0);
-  CHECK(sequence.BlocksMissing(2) == 1);
-  CHECK(sequence.BlocksMissing(6) == 2);
-  CHECK(sequence.BlocksMissing(1000) == 2);
-  CHECK(sequence.rows_to_prefill() == 3);
-  Fixture::Step(sequence, 50);
-  CHECK(sequence.BlocksMissing(0) == 0);
-  CHECK(sequence.rows_to_prefill() == 0);
-  Fixture::Step(sequence, 51);
-  CHECK(sequence.BlocksMissing(0) == 1);
-  sequence.AddBlocks(*fixture.pool.Allocate(1));
-  CHECK(sequence.BlocksMissing(0) == 0);
-  CHECK(sequence.NextRow(1).blocks.size() == 2);
-}
-
-TEST_CASE("A picture in several steps starts with the first and is done with the last") {
-  Fixture fixture;
-  auto request = MakeRequest(&fixture.client, {10, 11}, 2);
-  AddImage(request.get(), 1, 7);
-  Sequence sequence = fixture.Start(std::move(request));
-  CHECK(sequence.fresh());
-  CHECK(sequence.VisionRow().starts);
-  CHECK(sequence.VisionRow().prompt != nullptr);
-  sequence.Begin();
-  CHECK_FALSE(sequence.fresh());
-  CHECK(sequence.phase() == Sequence::Phase::kVision);
-  const StepRow last = sequence.VisionRow();
-  CHECK_FALSE(last.starts);
-  CHECK(last.prompt == nullptr);
-  sequence.Advance(last);
-  CHECK(sequence.phase() == Sequence::Phase::kPrefill);
-}
-
-TEST_CASE("A restart feeds everything again and counts on") {
-  Fixture fixture;
-  auto request = MakeRequest(&fixture.client, {10, 11}, 9);
-  AddImage(request.get(), 1, 7);
-  Sequence sequence = fixture.Start(std::move(request));
-  sequence.Advance(sequence.VisionRow());
-  sequence.ImageEncoded(AtMs(3));
-  Fixture::Step(sequence, 50, 4);
-  Fixture::Step(sequence, 51, 5);
-  sequence.Advance(sequence.NextRow(1));
-  CHECK_FALSE(sequence.all_known());
-  sequence.Preempt();
-  CHECK(fixture.pool.num_free() == 10);
-  CHECK(sequence.slot() == -1);
-  CHECK(sequence.Accept(SampledToken{52, 0, {}}, AtMs(6)) == std::nullopt);
-  REQUIRE(sequence.all_known());
-  CHECK(sequence.BlocksMissing(0) == 3);  // 8 rows of prompt, 3 of the answer
-
-  sequence.Restart(12, 3, *fixture.pool.Allocate(3));
-  CHECK(sequence.number() == 12);
-  CHECK(sequence.phase() == Sequence::Phase::kVision);
-  CHECK_FALSE(sequence.fresh());
-  const StepRow vision = sequence.VisionRow();
-  CHECK(vision.starts);
-  REQUIRE(vision.prompt != nullptr);
-  CHECK(*vision.prompt == std::vector<int32_t>{10, 90, 91, 92, 11, 50, 51, 52});
-  CHECK(vision.sample_index == 3);
-  CHECK(vision.slot == 3);
-  sequence.Advance(vision);
-  sequence.ImageEncoded(AtMs(9));
-  const StepRow part = sequence.NextRow(9);
-  CHECK_FALSE(part.samples);
-  CHECK(part.tokens.back() == 50);
-  sequence.Advance(part);
-  CHECK(sequence.phase() == Sequence::Phase::kPrefill);
-  const StepRow rest = sequence.NextRow(9);
-  CHECK(rest.tokens == std::vector<int32_t>{51, 52});
-  CHECK(rest.positions == std::vector<int32_t>{6, 7});
-  CHECK(rest.samples);
-  CHECK(rest.sample_index == 3);
-  sequence.Advance(rest);
-  CHECK(sequence.phase() == Sequence::Phase::kDecode);
-  sequence.Accept(SampledToken{53, 0, {}}, AtMs(10));
-  sequence.Finish(absl::OkStatus(), FinishReason::kLength, AtMs(11));
-  CHECK(fixture.client.ids == std::vector<int32_t>{50, 51, 52, 53});
-  CHECK(fixture.client.completion.times.encoded == AtMs(3));
-  CHECK(fixture.client.completion.times.first_token == AtMs(4));
-}
-
-TEST_CASE("A restart with tokens in flight dies") {
-  CHECK(Dies([] {
-    Fixture fixture;
-    Sequence sequence = fixture.Start(MakeRequest(&fixture.client, {10}, 3));
-    sequence.Advance(sequence.NextRow(1));
-    sequence.Preempt();
-    sequence.Restart(6, 0, {});
-  }));
 }
 
 }  // namespace
