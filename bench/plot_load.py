@@ -26,7 +26,6 @@ def read(path):
 
 def draw_latency(axes, reports, name, title):
     """The share that waited at most so long, as 1/(1 - share): each nine takes the same room."""
-    shares = []
     for number, report in enumerate(reports):
         shares = report["curve_shares"]
         for kind, style in KINDS.items():

@@ -62,6 +62,7 @@ rm "$out/pictures.out"
 
 rate=$(python3 -c "import json, sys; print(10 * json.load(open(sys.argv[1]))['rates']['completed_per_s'])" \
   "$out/text_$batch.json")
+[[ $rate != 0 && $rate != 0.0 ]] || { echo "text_$batch completed no call: no rate for ten_times"; exit 1; }
 load ten_times 18 --rate="$rate" --connections=4 --drain="$(seconds 5)"
 
 python3 -c "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())" "$metrics" \

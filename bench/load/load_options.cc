@@ -45,7 +45,8 @@ ABSL_FLAG(double, slow_share, 0,
           "Share of calls whose reader is slow. Their times are not measured. They are cancelled "
           "when no others are left.");
 ABSL_FLAG(absl::Duration, slow_read, absl::Seconds(1),
-          "A slow reader's time between two messages; inf: it never reads one.");
+          "A slow reader's time between two messages; inf: it never reads one, and keeps its place "
+          "in a closed loop, which then needs a --duration.");
 ABSL_FLAG(absl::Duration, deadline, absl::InfiniteDuration(), "Deadline of each call.");
 ABSL_FLAG(double, temperature, -1, "Of each call; 0: greedy. Below 0: the server's default.");
 ABSL_FLAG(uint64_t, seed, 1, "Of all that is random here: the same seed sends the same calls.");
@@ -85,6 +86,11 @@ absl::Status CheckMix(const LoadOptions& options) {
   GLIMPSE_RETURN_IF_ERROR(CheckShare("cancel_share", options.mix.cancel_share));
   GLIMPSE_RETURN_IF_ERROR(CheckShare("slow_share", options.mix.slow_share));
   GLIMPSE_RETURN_IF_ERROR(Require(options.slow_read > absl::ZeroDuration(), "slow_read", "over 0"));
+  // Such readers can take every place before the last of --requests is sent.
+  const bool keeps_places = options.rate == 0 && options.mix.slow_share > 0 &&
+                            options.slow_read == absl::InfiniteDuration();
+  GLIMPSE_RETURN_IF_ERROR(Require(!keeps_places || options.duration != absl::InfiniteDuration(),
+                                  "duration", "finite where slow readers never read"));
   GLIMPSE_RETURN_IF_ERROR(Require(options.deadline > absl::ZeroDuration(), "deadline", "over 0"));
   return Require(options.picture_side >= 1 && options.picture_side <= 8192, "picture_side",
                  "from 1 to 8192");
@@ -137,6 +143,9 @@ void ReadAmount(LoadOptions* options) {
   options->server_pid = absl::GetFlag(FLAGS_server_pid);
   options->json = absl::GetFlag(FLAGS_json);
   options->label = absl::GetFlag(FLAGS_label);
+  if (options->requests != 0) return;
+  options->requests = std::numeric_limits<int64_t>::max();
+  if (options->duration == absl::InfiniteDuration()) options->duration = absl::Seconds(10);
 }
 
 }  // namespace
@@ -147,10 +156,6 @@ absl::StatusOr<LoadOptions> LoadOptionsFromFlags() {
   ReadCalls(&options);
   GLIMPSE_RETURN_IF_ERROR(CheckAmount(options));
   GLIMPSE_RETURN_IF_ERROR(CheckMix(options));
-  if (options.requests == 0) {
-    options.requests = std::numeric_limits<int64_t>::max();
-    if (options.duration == absl::InfiniteDuration()) options.duration = absl::Seconds(10);
-  }
   return options;
 }
 

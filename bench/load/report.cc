@@ -23,20 +23,24 @@ struct Rates {
   double seconds = 0;
   double completed = 0, good = 0;      // calls a second
   double tokens = 0, good_tokens = 0;  // a second
-  // Calls at a time over the median time between two tokens: what the server writes while all of
-  // them decode. 0 for an open loop.
+  // What the server writes while all the calls that it takes at a time decode: their number over
+  // the median time between two tokens. 0 where that number is not known: an open loop, or a mix
+  // in which some calls do something else.
+  int decoding = 0;
   double decode_tokens = 0;
   double tokens_a_message = 0;
   double own_cpu_us = 0, server_cpu_us = 0;  // a token
 };
 
-Histogram AllInterToken(const RunResult& result) {
-  Histogram all = result.tally.text().inter_token;
-  all.Merge(result.tally.picture().inter_token);
-  return all;
+// The calls that decode at the same time most of the time; 0: unknown.
+int Decoding(const LoadOptions& options, const Target& target) {
+  const CallMix& mix = options.mix;
+  const bool plain = mix.picture_share == 0 && mix.cancel_share == 0 && mix.slow_share == 0;
+  if (options.rate > 0 || !plain) return 0;
+  return std::min(options.concurrency, static_cast<int>(target.model().limits().max_batch_size()));
 }
 
-Rates RatesOf(const LoadOptions& options, const RunResult& result) {
+Rates RatesOf(const LoadOptions& options, const Target& target, const RunResult& result) {
   const Snapshot &from = result.from, &to = result.to;
   Rates rates;
   rates.seconds = absl::ToDoubleSeconds(to.since_start - from.since_start);
@@ -46,10 +50,9 @@ Rates RatesOf(const LoadOptions& options, const RunResult& result) {
   rates.good = per(static_cast<double>(to.good - from.good), rates.seconds);
   rates.tokens = per(tokens, rates.seconds);
   rates.good_tokens = per(static_cast<double>(to.good_tokens - from.good_tokens), rates.seconds);
-  if (options.rate == 0) {
-    const absl::Duration gap = AllInterToken(result).Quantile(0.5);
-    rates.decode_tokens = per(options.concurrency, absl::ToDoubleSeconds(gap));
-  }
+  rates.decoding = Decoding(options, target);
+  const absl::Duration gap = result.tally.text().inter_token.Quantile(0.5);
+  rates.decode_tokens = per(rates.decoding, absl::ToDoubleSeconds(gap));
   rates.tokens_a_message = per(tokens, static_cast<double>(to.messages - from.messages));
   rates.own_cpu_us = per(absl::ToDoubleMicroseconds(to.own_cpu - from.own_cpu), tokens);
   rates.server_cpu_us = per(absl::ToDoubleMicroseconds(to.server_cpu - from.server_cpu), tokens);
@@ -132,9 +135,9 @@ Json ToJson(const Rates& rates, bool with_server_cpu) {
                {"good_per_s", rates.good},
                {"tokens_per_s", rates.tokens},
                {"good_tokens_per_s", rates.good_tokens},
-               {"decode_tokens_per_s", rates.decode_tokens},
                {"tokens_per_message", rates.tokens_a_message},
                {"client_cpu_us_per_token", rates.own_cpu_us}};
+  if (rates.decode_tokens > 0) json["decode_tokens_per_s"] = rates.decode_tokens;
   if (with_server_cpu) json["server_cpu_us_per_token"] = rates.server_cpu_us;
   return json;
 }
@@ -151,7 +154,7 @@ Json ToJson(const Snapshot& second) {
 }  // namespace
 
 std::string ReportText(const LoadOptions& options, const Target& target, const RunResult& result) {
-  const Rates rates = RatesOf(options, result);
+  const Rates rates = RatesOf(options, target, result);
   const v1::GetModelResponse& model = target.model();
   std::string text = absl::StrFormat(
       "%s on %s, %s; prompt %s, answer %s tokens\n"
@@ -163,7 +166,7 @@ std::string ReportText(const LoadOptions& options, const Target& target, const R
   if (options.server_pid > 0) absl::StrAppendFormat(&text, ", server %.1f us", rates.server_cpu_us);
   if (rates.decode_tokens > 0) {
     absl::StrAppendFormat(&text, "\nwhile all decode: %.0f tokens/s (%d / median inter-token)",
-                          rates.decode_tokens, options.concurrency);
+                          rates.decode_tokens, rates.decoding);
   }
   absl::StrAppendFormat(&text, "\n\n%-32s %9s %9s %9s %9s %9s\n", "ms", "count", "p50", "p90",
                         "p99", "max");
@@ -184,7 +187,7 @@ std::string ReportJson(const LoadOptions& options, const Target& target, const R
                {"commit", RunCommit()},
                {"model", ToJson(target.model())},
                {"load", ToJson(options)},
-               {"rates", ToJson(RatesOf(options, result), options.server_pid > 0)},
+               {"rates", ToJson(RatesOf(options, target, result), options.server_pid > 0)},
                {"wrong_answers", result.end.wrong},
                {"curve_shares", kCurveShares},
                {"text", ToJson(result.tally.text())},

@@ -34,7 +34,7 @@ struct RunResult {
   Snapshot from, to;
   Snapshot end;  // after the last call
   std::vector<Snapshot> seconds;
-  Tally tally;  // calls that were sent after the warm-up
+  Tally tally;  // of which calls: see tally.h
 };
 
 // Prints a progress line on standard error each second.

@@ -38,6 +38,7 @@ void Worker::Run() {
   } else {
     const int places = ShareOf(options_.concurrency, index_, options_.threads);
     for (int i = 0; i < places; ++i) SendNext();
+    if (places == 0) Stop();  // no call that ends will do it
   }
   if (options_.duration != absl::InfiniteDuration()) {
     After(options_.duration, [this] { Stop(); });

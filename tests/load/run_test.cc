@@ -58,6 +58,14 @@ TEST_CASE("a closed loop makes all of its calls, and gets all of their tokens") 
   CHECK(result.tally.text().total.count() == 50);
 }
 
+TEST_CASE("a run ends though some of its threads have no call to make") {
+  TestServer server;
+  LoadOptions options = Options(server, 20);
+  options.concurrency = 2;
+  options.threads = options.connections = 4;
+  CHECK(Run(options).end.completed == 20);
+}
+
 TEST_CASE("prompts have the length that was asked for") {
   TestServer server;
   const absl::StatusOr<Target> target = Target::Probe(Options(server, 1));
@@ -109,6 +117,7 @@ TEST_CASE("cancelled calls are counted as this program's, whenever it was") {
 TEST_CASE("a run ends though its slow readers never read") {
   TestServer server;
   LoadOptions options = Options(server, 40);
+  options.duration = absl::Seconds(30);  // of which all but moments are left over
   options.mix.slow_share = 0.1;
   const RunResult result = Run(options);
   CHECK(Ends(result) == 40);
@@ -131,6 +140,33 @@ TEST_CASE("the report is JSON with the counts") {
   CHECK(json["ends_ms"][0]["code"] == "OK");
   CHECK(json["seconds"].back()["completed"] == 10);
   CHECK(ReportText(options, *target, result).find("OK LENGTH") != std::string::npos);
+}
+
+TEST_CASE("the decode rate is of the calls that decode at a time, in plain closed loops only") {
+  TestServer server;
+  LoadOptions options = Options(server, 20);
+  server.for_service.description.mutable_limits()->set_max_batch_size(4);
+  const absl::StatusOr<Target> target = Target::Probe(options);
+  REQUIRE(target.ok());
+  const RunResult result = RunLoad(options, *target);
+  const double gap_ms = absl::ToDoubleMilliseconds(result.tally.text().inter_token.Quantile(0.5));
+  const auto decode_rate = [&](const LoadOptions& load) {
+    const auto json = nlohmann::json::parse(ReportJson(load, *target, result));
+    return json["rates"].value("decode_tokens_per_s", 0.0);
+  };
+  CHECK(decode_rate(options) == Approx(4 / gap_ms * 1000));
+  options.concurrency = 3;
+  CHECK(decode_rate(options) == Approx(3 / gap_ms * 1000));
+
+  LoadOptions others = options;
+  others.rate = 5;
+  CHECK(decode_rate(others) == 0);
+  for (double CallMix::*share :
+       {&CallMix::picture_share, &CallMix::cancel_share, &CallMix::slow_share}) {
+    others = options;
+    others.mix.*share = 0.5;
+    CHECK(decode_rate(others) == 0);
+  }
 }
 
 TEST_CASE("what the server can't hold is said before the test") {
