@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 
 #include <atomic>
-#include <cstdio>
 #include <semaphore>
 #include <thread>
 #include <utility>
@@ -13,6 +12,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "preprocess/status_macros.h"
+#include "server/operator_line.h"
+#include "server/with_port.h"
 
 namespace glimpse {
 namespace {
@@ -95,7 +96,7 @@ class AdminHttp::Impl {
                                                                         : -1;
     if (port < 0) return port;
     thread_ = std::thread([this] {
-      if (!server_.listen_after_bind()) std::fputs("the admin port has failed\n", stderr);
+      if (!server_.listen_after_bind()) TellOperator("the admin port has failed");
       ended_ = true;
     });
     // A stop before the thread listens would be lost.
@@ -140,8 +141,7 @@ absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(AdminHttpOptions opt
                                                " for the metrics: the address is in use or not "
                                                "this machine's"));
   }
-  return std::unique_ptr<AdminHttp>(
-      new AdminHttp(std::move(impl), absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port)));
+  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(impl), WithPort(listen, port)));
 }
 
 AdminHttp::AdminHttp(std::unique_ptr<Impl> impl, std::string address)

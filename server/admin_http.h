@@ -3,7 +3,9 @@
 //
 // It is for a network that is trusted: no TLS, no password. What a scraper does wrong costs this
 // port alone: two threads, a few connections at a time, one request without a body each, and a
-// second of silence, sending or taking, at most.
+// second of silence, sending or taking, at most. Two peers that send a byte now and then, and never
+// a whole request, hold both threads for as long as they like: where not everyone who reaches the
+// port is trusted, ask gRPC's health for "liveness" instead of /healthz.
 #ifndef GLIMPSE_SERVER_ADMIN_HTTP_H_
 #define GLIMPSE_SERVER_ADMIN_HTTP_H_
 

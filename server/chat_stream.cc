@@ -3,14 +3,16 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/server_context.h>
 
-#include <cstdio>
 #include <exception>
 #include <random>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "preprocess/check.h"
 #include "preprocess/status_macros.h"
 #include "server/metered_sink.h"
+#include "server/operator_line.h"
 #include "server/status.h"
 
 namespace glimpse {
@@ -38,15 +40,8 @@ TokenStreamOptions StreamOptions(const ChatInput& input, int64_t max_bytes) {
   return options;
 }
 
-const char* Word(v1::FinishReason reason) {
-  switch (reason) {
-    case v1::FINISH_REASON_LENGTH:
-      return "LENGTH";
-    case v1::FINISH_REASON_STOP_STRING:
-      return "STOP_STRING";
-    default:
-      return "STOP";
-  }
+std::string Word(v1::FinishReason reason) {
+  return std::string(absl::StripPrefix(v1::FinishReason_Name(reason), "FINISH_REASON_"));
 }
 
 RequestRecord RecordOf(const ChatCall& call) {
@@ -112,7 +107,7 @@ absl::StatusOr<std::unique_ptr<Request>> ChatStream::MakeRequest() {
     return model_->Prepare(std::exchange(input_, {}), *shared_->clock, &record_.image);
   } catch (const std::exception& error) {
     // A picture within the limits for which the memory is not there: bad_alloc, or length_error.
-    std::fprintf(stderr, "a request could not be prepared: %s\n", error.what());
+    TellOperator(absl::StrCat("a request could not be prepared: ", error.what()));
     return QueueFullError();
   }
 }

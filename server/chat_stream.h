@@ -7,10 +7,14 @@
 //   callback:        OnWriteDone -> SendNext ... -> Finish; OnDone deletes the reactor
 //
 // One of these has the turn at any time, so only TokenStream and gRPC's own parts are locked.
-// One write is in flight at most, and its buffer lives until its callback. Nothing here blocks. A
-// client that takes nothing at all is cut, by HTTP/2's means. The reactor ends
-// only after the sink's Finish, or before there was a sink: a call that was cancelled waits for the
-// scheduler to let it go, which takes one step.
+// One write is in flight at most, and its buffer lives until its callback. Nothing here blocks. The
+// reactor ends only after the sink's Finish, or before there was a sink: a call that was cancelled
+// waits for the scheduler to let it go, which takes one step.
+//
+// A client that takes nothing at all is cut: its stream is reset, since HTTP/2 could bring it a
+// status only behind the message that it doesn't take. It sees a CANCELLED without an ErrorInfo,
+// where the log and the metrics say RESOURCE_EXHAUSTED, SLOW_READER. This is the one error that
+// reaches a client under another name.
 #ifndef GLIMPSE_SERVER_CHAT_STREAM_H_
 #define GLIMPSE_SERVER_CHAT_STREAM_H_
 

@@ -66,6 +66,8 @@ ABSL_FLAG(absl::Duration, keepalive_time, absl::Seconds(60),
           "Ping a connection that is silent for this long.");
 ABSL_FLAG(absl::Duration, keepalive_timeout, absl::Seconds(20),
           "Close a connection that does not answer a ping, or begin to speak, for this long.");
+ABSL_FLAG(absl::Duration, stall_timeout, absl::Seconds(30),
+          "Cut the call of a client that takes nothing of its answer for this long.");
 ABSL_FLAG(Size, max_receiving_bytes, Size{1 << 30},
           "Memory of requests that are being received and of what is being sent, at most; "
           "connections that would need more are closed.");
@@ -232,6 +234,8 @@ absl::StatusOr<ServerConfig> ConfigFromFlags() {
   GLIMPSE_RETURN_IF_ERROR(ReadImages(&config.images));
   GLIMPSE_RETURN_IF_ERROR(ReadGrpc(config.images.max_bytes, &config.grpc));
   GLIMPSE_RETURN_IF_ERROR(ReadOperator(&config));
+  GLIMPSE_RETURN_IF_ERROR(
+      ReadDuration("stall_timeout", FLAGS_stall_timeout, &config.stall_timeout));
   GLIMPSE_RETURN_IF_ERROR(
       ReadDuration("drain_timeout", FLAGS_drain_timeout, &config.drain_timeout));
   GLIMPSE_RETURN_IF_ERROR(

@@ -22,6 +22,7 @@ struct ServerConfig {
   GrpcServerOptions grpc;
   std::string admin_listen;  // host:port; empty: no admin port
   bool request_log = false;  // on standard error
+  absl::Duration stall_timeout = absl::Seconds(30);
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration liveness_timeout = absl::Seconds(30);
   int preprocess_threads = 4;

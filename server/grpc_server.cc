@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/with_port.h"
 
 namespace glimpse {
 namespace {
@@ -68,11 +69,6 @@ class ReflectionOption : public grpc::ServerBuilderOption {
  private:
   const bool wanted_;
 };
-
-// "host:0" -> "host:port"
-std::string WithPort(const std::string& listen, int port) {
-  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
-}
 
 }  // namespace
 

@@ -214,8 +214,7 @@ void Metrics::OnRequest(const RequestRecord& request) {
           request_queue_seconds);
   if (Happened(times.encoded)) Observe(times.encoded - times.admitted, vision_encode_seconds);
   if (Happened(times.first_token)) {
-    Observe(times.first_token - (Happened(times.encoded) ? times.encoded : times.admitted),
-            prefill_seconds);
+    Observe(times.first_token - times.prefill_began(), prefill_seconds);
   }
 }
 

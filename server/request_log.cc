@@ -1,12 +1,10 @@
 #include "server/request_log.h"
 
-#include <poll.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/time/time.h"
+#include "server/operator_line.h"
 
 namespace glimpse {
 namespace {
@@ -32,20 +30,13 @@ void AddImage(const ImageRecord& image, Json& line) {
 
 void AddStages(const RequestRecord& record, Json& line) {
   const StageTimes& times = record.completion.times;
-  const absl::Time prefill_from = Happened(times.encoded) ? times.encoded : times.admitted;
   AddStage("preprocess_ms", record.arrived, times.enqueued, line);
   AddStage("queue_ms", times.enqueued, times.admitted, line);
   AddStage("vision_ms", times.admitted, times.encoded, line);
-  AddStage("prefill_ms", prefill_from, times.first_token, line);
+  AddStage("prefill_ms", times.prefill_began(), times.first_token, line);
   AddStage("decode_ms", times.first_token, times.finished, line);
   AddStage("first_token_ms", record.arrived, times.first_token, line);
   AddStage("total_ms", record.arrived, record.ended, line);
-}
-
-// A pipe or socket that is ready takes a line of this length whole.
-bool Writable(int descriptor) {
-  pollfd entry = {descriptor, POLLOUT, 0};
-  return poll(&entry, 1, /*timeout=*/0) == 1;
 }
 
 }  // namespace
@@ -69,14 +60,8 @@ std::string RequestLogLine(const RequestRecord& record, int64_t lost) {
 }
 
 void RequestLog::Write(const RequestRecord& record) {
-  MutexLock lock(&mutex_);
-  if (!Writable(descriptor_)) {
-    ++lost_;
-    return;
-  }
-  const std::string line = RequestLogLine(record, lost_) + "\n";
-  const bool written = write(descriptor_, line.data(), line.size()) >= 0;
-  lost_ = written ? 0 : lost_ + 1;
+  const int64_t lost = lost_.exchange(0);
+  if (!TryWriteLine(descriptor_, RequestLogLine(record, lost))) lost_ += lost + 1;
 }
 
 }  // namespace glimpse

@@ -2,11 +2,10 @@
 #ifndef GLIMPSE_SERVER_REQUEST_LOG_H_
 #define GLIMPSE_SERVER_REQUEST_LOG_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "preprocess/mutex.h"
 #include "server/request_record.h"
 
 namespace glimpse {
@@ -18,7 +17,8 @@ namespace glimpse {
 std::string RequestLogLine(const RequestRecord& record, int64_t lost);
 
 // Safe for all threads, and never waits for whoever reads the log: a line that the descriptor
-// doesn't take at once is lost, and the next one that it takes says how many were.
+// doesn't take at once (operator_line.h) is lost, and the next one that it takes says how many
+// were.
 class RequestLog {
  public:
   // `descriptor`: a file, terminal, pipe or socket, open as long as this lives.
@@ -28,8 +28,7 @@ class RequestLog {
 
  private:
   const int descriptor_;
-  Mutex mutex_;
-  int64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;  // since the last line that was taken
+  std::atomic<int64_t> lost_ = 0;  // since the last line that was taken
 };
 
 }  // namespace glimpse

@@ -34,9 +34,6 @@ struct RequestRecord {
   absl::Time ended = absl::InfinitePast();
 };
 
-// StageTimes holds InfinitePast where a stage did not happen.
-inline bool Happened(absl::Time time) { return time != absl::InfinitePast(); }
-
 }  // namespace glimpse
 
 #endif  // GLIMPSE_SERVER_REQUEST_RECORD_H_

@@ -3,12 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "preprocess/status_macros.h"
+#include "server/operator_line.h"
 
 namespace glimpse {
 namespace {
@@ -25,6 +26,8 @@ constexpr absl::Duration kLastRefusalsTime = absl::Milliseconds(200);
 absl::Duration LookInterval(absl::Duration liveness_timeout) {
   return std::min(liveness_timeout / 4, absl::Seconds(1));
 }
+
+bool Never() { return false; }
 
 }  // namespace
 
@@ -45,6 +48,7 @@ ChatStreamShared Server::ForCalls() {
   shared.pool = &pool_;
   shared.queue = &queue_;
   shared.admission = &admission_;
+  shared.stall_timeout = config_.stall_timeout;
   shared.metrics = &metrics_;
   shared.log = config_.request_log ? &log_ : nullptr;
   return shared;
@@ -66,7 +70,7 @@ absl::Status Server::StartAdmin() {
   options.is_live = [this] { return grpc_->live(); };
   options.is_ready = [this] { return grpc_->ready(); };
   GLIMPSE_ASSIGN_OR_RETURN(admin_, AdminHttp::Start(std::move(options)));
-  std::fprintf(stderr, "metrics on http://%s/metrics\n", admin_->address().c_str());
+  TellOperator(absl::StrCat("metrics on http://", admin_->address(), "/metrics"));
   return absl::OkStatus();
 }
 
@@ -78,9 +82,9 @@ absl::Status Server::Serve(const ServerModel& model, ServerSignals& signals) {
   metrics_.OnWeights(1, 1);
   service_.Serve(&for_service_);
   grpc_->SetReady(true);
-  std::fprintf(stderr, "listening on %s\n", address().c_str());
+  TellOperator(absl::StrCat("listening on ", address()));
   absl::Status status = AnswerUntilTold(model, signals, loop);
-  if (status.ok()) std::fprintf(stderr, "draining %d calls\n", admission_.calls());
+  if (status.ok()) TellOperator(absl::StrCat("draining ", admission_.calls(), " calls"));
   End(loop, status.ok() ? config_.drain_timeout : absl::ZeroDuration());
   status.Update(loop.fault());  // of the drain
   return status;
@@ -104,34 +108,45 @@ absl::Status Server::AnswerUntilTold(const ServerModel& model, ServerSignals& si
     const Wanted wanted = signals.Wait(LookInterval(config_.liveness_timeout));
     GLIMPSE_RETURN_IF_ERROR(loop.fault());
     if (wanted == Wanted::kEnd) return absl::OkStatus();
-    if (wanted == Wanted::kReload) GLIMPSE_RETURN_IF_ERROR(Reload(model, loop));
+    if (wanted == Wanted::kReload) GLIMPSE_RETURN_IF_ERROR(Reload(model, signals, loop));
     CheckLiveness(loop);
   }
 }
 
-void Server::CheckLiveness(const ServingLoop& loop) {
+bool Server::CheckLiveness(const ServingLoop& loop) {
   const bool live = liveness_.Look(clock_->Now(), loop.progress(), loop.has_work());
-  if (live == grpc_->live()) return;  // as nearly always
-  std::fprintf(stderr, "%s\n",
-               live ? "steps come to an end again" : "no step has come to an end for too long");
+  if (live == live_) return live;  // as nearly always
+  TellOperator(live ? "steps come to an end again" : "no step has come to an end for too long");
+  live_ = live;
   grpc_->SetLive(live);
+  return live;
 }
 
-absl::Status Server::Reload(const ServerModel& model, ServingLoop& loop) {
+// False: there are calls when `timeout` is over, or when `stop` says so.
+bool Server::WaitForCalls(const ServingLoop& loop, absl::Duration timeout,
+                          const std::function<bool()>& stop) {
+  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Duration look = LookInterval(config_.liveness_timeout);
+  while (!admission_.WaitUntilEmpty(std::min(look, deadline - absl::Now()))) {
+    CheckLiveness(loop);
+    if (absl::Now() >= deadline || stop()) return false;
+  }
+  return true;
+}
+
+absl::Status Server::Reload(const ServerModel& model, ServerSignals& signals, ServingLoop& loop) {
   if (!model.reload) return absl::OkStatus();
-  std::fprintf(stderr, "reloading after %d calls\n", admission_.calls());
+  TellOperator(absl::StrCat("reloading after ", admission_.calls(), " calls"));
   admission_.Suspend();
   grpc_->SetReady(false);
   absl::Status status = absl::DeadlineExceededError("calls are still running");
-  if (admission_.WaitUntilEmpty(config_.drain_timeout) &&
-      !loop.RunWhenIdle([&] { status = model.reload(); })) {
-    return loop.fault();
-  }
+  const bool idle = WaitForCalls(loop, config_.drain_timeout, [&] { return signals.end_wanted(); });
+  if (signals.end_wanted()) return absl::OkStatus();
+  if (idle && !loop.RunWhenIdle([&] { status = model.reload(); })) return loop.fault();
   const bool old_one_serves = absl::IsDeadlineExceeded(status) || absl::IsInvalidArgument(status) ||
                               absl::IsNotFound(status);
   if (!status.ok() && !old_one_serves) return status;
-  std::fprintf(stderr, "%s\n",
-               status.ok() ? "reloaded" : absl::StrCat("not reloaded: ", status.message()).c_str());
+  TellOperator(status.ok() ? "reloaded" : absl::StrCat("not reloaded: ", status.message()));
   admission_.Open();
   grpc_->SetReady(true);
   return absl::OkStatus();
@@ -141,12 +156,25 @@ absl::Status Server::Reload(const ServerModel& model, ServingLoop& loop) {
 void Server::End(ServingLoop& loop, absl::Duration timeout) {
   admission_.Close();  // first: who sees that the server is not ready is sure to be refused
   grpc_->SetReady(false);
-  admission_.WaitUntilEmpty(timeout);
-  loop.Drain(absl::InfinitePast());  // calls that are still there end UNAVAILABLE
+  WaitForCalls(loop, timeout, Never);
+  EndLoop(loop);  // calls that are still there end UNAVAILABLE
   admission_.WaitUntilEmpty(kLastWritesTimeout);
   absl::SleepFor(kLastRefusalsTime);
   grpc_->Shutdown(kLastCallsTimeout);
   admin_.reset();
+}
+
+// A step that hangs lets the loop's thread never end, nor anything that waits for it: then the
+// process ends without them. A step that comes to an end does so within --liveness_timeout.
+void Server::EndLoop(ServingLoop& loop) {
+  const absl::Duration look = LookInterval(config_.liveness_timeout);
+  const absl::Time deadline = absl::Now() + config_.liveness_timeout;
+  while (!loop.TryDrain(absl::InfinitePast(), look)) {
+    if (CheckLiveness(loop) && absl::Now() < deadline) continue;
+    grpc_->Fail();
+    TellOperator("glimpse-server: a step hangs: ended without waiting for it");
+    std::_Exit(EXIT_FAILURE);
+  }
 }
 
 v1::GetModelResponse Server::Describe(const ServerModel& model) const {

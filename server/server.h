@@ -63,7 +63,10 @@ class Server {
   // Answers calls until a signal says to end: then OK, with each accepted call complete, or ended
   // when --drain_timeout was over. INTERNAL: the runner broke; every accepted call has ended with
   // ENGINE_FAULT. Another error: a reload took the old model and brought no new one. When it
-  // returns nothing listens, no call is left, and `model` is not used any more. Once.
+  // returns nothing listens, no call is left, and `model` is not used any more. Where a step hangs
+  // it can't return: --liveness_timeout after the drain, at most, it ends the process with exit
+  // code
+  // 1. Once.
   absl::Status Serve(const ServerModel& model, ServerSignals& signals);
 
   // Where it listens, with the real port.
@@ -80,9 +83,12 @@ class Server {
   SchedulerOptions ScheduleOptions(const ModelLimits& limits) const;
   absl::Status AnswerUntilTold(const ServerModel& model, ServerSignals& signals, ServingLoop& loop);
   ServingLoopHooks Hooks(const ServerModel& model, ServerSignals& signals);
-  void CheckLiveness(const ServingLoop& loop);
-  absl::Status Reload(const ServerModel& model, ServingLoop& loop);
+  bool CheckLiveness(const ServingLoop& loop);  // whether it lives
+  bool WaitForCalls(const ServingLoop& loop, absl::Duration timeout,
+                    const std::function<bool()>& stop);
+  absl::Status Reload(const ServerModel& model, ServerSignals& signals, ServingLoop& loop);
   void End(ServingLoop& loop, absl::Duration timeout);
+  void EndLoop(ServingLoop& loop);
 
   const ServerConfig config_;
   const Clock* const clock_;
@@ -94,6 +100,7 @@ class Server {
   ChatService::Model for_service_;  // before the calls that read it
   ChatService service_;
   Liveness liveness_;
+  bool live_ = true;                  // as the last look at the loop found it
   std::unique_ptr<GrpcServer> grpc_;  // its threads use all of the above
   std::unique_ptr<AdminHttp> admin_;  // last, as it asks grpc_; null: none
 };

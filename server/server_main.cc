@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "preprocess/status_macros.h"
+#include "server/operator_line.h"
 #include "server/signals.h"
 
 namespace glimpse {
@@ -30,7 +31,7 @@ void RaiseFileLimit() {
 }
 
 int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "glimpse-server: %s\n", std::string(status.message()).c_str());
+  TellOperator(absl::StrCat("glimpse-server: ", status.message()));
   return EXIT_FAILURE;
 }
 

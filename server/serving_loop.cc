@@ -1,7 +1,6 @@
 #include "server/serving_loop.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "preprocess/fail_point.h"
+#include "server/operator_line.h"
 
 namespace glimpse {
 namespace {
@@ -36,12 +36,31 @@ ServingLoop::ServingLoop(SchedulerOptions options, RequestQueue* queue, StepRunn
 ServingLoop::~ServingLoop() { Drain(absl::InfinitePast()); }
 
 void ServingLoop::Drain(absl::Time deadline) {
+  Close(deadline);
+  if (thread_.joinable()) thread_.join();
+}
+
+bool ServingLoop::TryDrain(absl::Time deadline, absl::Duration timeout) {
+  Close(deadline);
+  const absl::Time give_up = absl::Now() + timeout;
+  {
+    MutexLock lock(&mutex_);
+    while (!ended_) {
+      const absl::Duration left = give_up - absl::Now();
+      if (left <= absl::ZeroDuration()) return false;
+      changed_.WaitFor(&mutex_, left);
+    }
+  }
+  if (thread_.joinable()) thread_.join();
+  return true;
+}
+
+void ServingLoop::Close(absl::Time deadline) {
   {
     MutexLock lock(&mutex_);
     drain_deadline_ = deadline;
   }
   queue_->Close();
-  if (thread_.joinable()) thread_.join();
 }
 
 bool ServingLoop::RunWhenIdle(const std::function<void()>& task) {
@@ -51,7 +70,7 @@ bool ServingLoop::RunWhenIdle(const std::function<void()>& task) {
   }
   queue_->Wake();
   MutexLock lock(&mutex_);
-  while (task_ != nullptr && !ended_) task_done_.Wait(&mutex_);
+  while (task_ != nullptr && !ended_) changed_.Wait(&mutex_);
   return std::exchange(task_, nullptr) == nullptr;
 }
 
@@ -103,9 +122,9 @@ void ServingLoop::FinishOldest() {
     const StepReport report = scheduler_.Done(step.plan, *output, now);
     if (hooks_.metrics != nullptr) hooks_.metrics->OnStep(report, scheduler_.load());
   } else {
-    // Clients get a fixed text; this one is for the operator.
-    std::fprintf(stderr, "a step failed: %s\n", output.status().ToString().c_str());
     BreakIfBroken(output.status());  // first: whoever hears of the fault finds the server not ready
+    // Clients get a fixed text; this one is for the operator.
+    TellOperator(absl::StrCat("a step failed: ", output.status().ToString()));
     scheduler_.Failed(step.plan, output.status(), now);
   }
   ++progress_;
@@ -150,7 +169,7 @@ bool ServingLoop::RunTask() {
   {
     MutexLock lock(&mutex_);
     task_ = nullptr;
-    task_done_.NotifyAll();
+    changed_.NotifyAll();
   }
   BreakIfBroken(absl::InternalError("it broke while no step ran"));
   return true;
@@ -178,7 +197,7 @@ void ServingLoop::End() {
   if (hooks_.metrics != nullptr) hooks_.metrics->OnIdle(scheduler_.load());
   MutexLock lock(&mutex_);
   ended_ = true;
-  task_done_.NotifyAll();
+  changed_.NotifyAll();
 }
 
 // Not before the queue is closed: a request that it takes after AbortAll would never be finished.

@@ -53,8 +53,12 @@ class ServingLoop {
 
   // Closes the queue and returns when every accepted request has had its Finish and the thread has
   // ended: requests that are not complete at `deadline` (of the clock) get UNAVAILABLE after the
-  // steps that are in flight then. One caller at a time; again is harmless.
+  // steps that are in flight then. One caller at a time, for TryDrain as well; again is harmless.
   void Drain(absl::Time deadline);
+
+  // As Drain, but waits at most `timeout` of real time: false if the thread has not ended by then,
+  // as while a step hangs.
+  bool TryDrain(absl::Time deadline, absl::Duration timeout);
 
   // Runs `task` on the loop's thread once nothing runs or waits there, and returns when it is done:
   // for what needs the runner to itself. False, without having run it, if the loop has ended. One
@@ -85,6 +89,7 @@ class ServingLoop {
   bool RunTask();  // false: there is none
   void BreakIfBroken(const absl::Status& reason);
   void End();
+  void Close(absl::Time deadline);
   bool MustEnd() const;
 
   RequestQueue* const queue_;
@@ -103,7 +108,7 @@ class ServingLoop {
   bool broken_ = false;         // `fault_` is set
 
   mutable Mutex mutex_;
-  CondVar task_done_;
+  CondVar changed_;  // `task_` or `ended_`
   absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   const std::function<void()>* task_ ABSL_GUARDED_BY(mutex_) = nullptr;
   absl::Status fault_ ABSL_GUARDED_BY(mutex_);

@@ -1,12 +1,12 @@
 #include "server/signals.h"
 
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <thread>
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/operator_line.h"
 
 namespace glimpse {
 namespace {
@@ -45,7 +45,7 @@ void ServerSignals::Take(int signal) {
   } else if (!deferred_) {
     std::_Exit(0);
   } else if (end_wanted_) {
-    std::fprintf(stderr, "ended by a second signal\n");
+    TellOperator("ended by a second signal");
     std::_Exit(128 + signal);
   } else {
     end_wanted_ = true;
@@ -69,6 +69,11 @@ Wanted ServerSignals::Wait(absl::Duration timeout) {
   woken_ = false;
   if (end_wanted_) return Wanted::kEnd;
   return std::exchange(reload_wanted_, false) ? Wanted::kReload : Wanted::kNothing;
+}
+
+bool ServerSignals::end_wanted() const {
+  MutexLock lock(&mutex_);
+  return end_wanted_;
 }
 
 void ServerSignals::Wake() {

@@ -40,11 +40,14 @@ class ServerSignals {
   // them and is said again in each call. After Defer.
   Wanted Wait(absl::Duration timeout);
 
+  // Whether Wait would say kEnd.
+  bool end_wanted() const;
+
   // Makes the present or the next Wait return.
   void Wake();
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar received_;
   bool deferred_ ABSL_GUARDED_BY(mutex_) = false;
   bool end_wanted_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,5 +1,9 @@
 // An alarm rings every `timeout` and looks whether the write that it saw at its last ring is still
 // under way. That costs a call one alarm, whatever the number of its writes.
+//
+// `cut` runs under the mutex, which is what lets the destructor wait for it. It may cancel the call
+// all the same, though that ends in the watch's destructor: gRPC runs the callbacks that come of it
+// on other threads, or on this one after the alarm's own callback has returned, never inside it.
 #include "server/stall_watch.h"
 
 #include <grpcpp/alarm.h>

@@ -37,8 +37,6 @@ void SetDuration(absl::Duration duration, google::protobuf::Duration* proto) {
   proto->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
 }
 
-bool Happened(absl::Time time) { return time != absl::InfinitePast(); }
-
 }  // namespace
 
 v1::Timing ToTiming(const StageTimes& times) {
@@ -50,8 +48,7 @@ v1::Timing ToTiming(const StageTimes& times) {
   if (Happened(times.admitted)) set(times.enqueued, times.admitted, timing.mutable_queue());
   if (Happened(times.encoded)) set(times.admitted, times.encoded, timing.mutable_vision());
   if (Happened(times.first_token)) {
-    const absl::Time prefill_from = Happened(times.encoded) ? times.encoded : times.admitted;
-    set(prefill_from, times.first_token, timing.mutable_prefill());
+    set(times.prefill_began(), times.first_token, timing.mutable_prefill());
     set(times.arrived, times.first_token, timing.mutable_time_to_first_token());
     if (Happened(times.finished)) set(times.first_token, times.finished, timing.mutable_decode());
   }

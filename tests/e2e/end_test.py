@@ -3,30 +3,41 @@
 Over the fake engine, whose steps take as long as a test wants.
 """
 
-import re
 import signal
 import threading
-import time
 import unittest
-import urllib.request
 
 import grpc
 import harness
+from harness import FakeServer
 from grpc_health.v1 import health_pb2
 
 
-class FakeServer(harness.Server):
-    def command(self, model, flags):
-        return [str(harness.BIN / "glimpse-fake-server"), *harness.ANY_PORTS, *flags]
+class UnreadServer(FakeServer):
+    """Nobody reads what it says once it has said where it listens."""
+
+    def _read_output(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            self._seen.put(line)
+            if "listening on" in line:
+                return
 
 
-def endless():
-    return harness.request("Go on.", ignore_eos=True, max_tokens=4000)
+PIPE_BYTES = 64 << 10
+LEAST_LINE_BYTES = 250  # of the log, for short()'s calls
+
+
+def short():
+    return harness.request("What?", max_tokens=1, request_id="x" * 128)
+
+
+MOST_TOKENS = 4000  # of a call that will not end by itself for a minute
 
 
 def started(server):
-    """An accepted call that will not end by itself for a minute."""
-    stream = server.chat.Chat(endless(), timeout=harness.CALL_SECONDS)
+    """An accepted call."""
+    stream = server.chat.Chat(harness.endless(server, MOST_TOKENS), timeout=harness.CALL_SECONDS)
     next(stream), next(stream)
     return stream
 
@@ -36,12 +47,6 @@ def wait_until_not_ready(server):
     for reply in server.health.Watch(ask, timeout=harness.CALL_SECONDS):
         if reply.status == health_pb2.HealthCheckResponse.NOT_SERVING:
             return
-
-
-def preemptions(server):
-    with urllib.request.urlopen(f"http://{server.admin}/metrics", timeout=10) as page:
-        text = page.read().decode()
-    return float(re.search(r"^glimpse_preemptions_total (.*)$", text, re.MULTILINE).group(1))
 
 
 class EndTest(unittest.TestCase):
@@ -79,8 +84,7 @@ class EndTest(unittest.TestCase):
             listeners = [threading.Thread(target=listen, args=(s,)) for s in streams]
             for listener in listeners:
                 listener.start()
-            while preemptions(server) == 0:
-                time.sleep(0.01)
+            harness.wait_until(lambda: harness.metrics(server)["glimpse_preemptions_total"] > 0)
             server.terminate()
             for listener in listeners:
                 listener.join()
@@ -90,11 +94,42 @@ class EndTest(unittest.TestCase):
     def test_a_broken_device_ends_the_process_and_says_why(self):
         with FakeServer("--break_at_step=50", check_exit=False) as server:
             with self.assertRaises(grpc.RpcError) as caught:
-                list(server.chat.Chat(endless(), timeout=harness.CALL_SECONDS))
+                list(server.chat.Chat(harness.endless(server, MOST_TOKENS), timeout=harness.CALL_SECONDS))
             self.assertEqual(caught.exception.code(), grpc.StatusCode.INTERNAL)
             self.assertEqual(harness.details_of(caught.exception)["ErrorInfo"].reason, "ENGINE_FAULT")
             self.assertEqual(server.wait(), 1)
             self.assertIn("glimpse-server: the device can run no more steps", server.lines[-1])
+
+
+    def test_a_step_that_hangs_does_not_keep_the_process(self):
+        flags = ("--decode_step_time=1h", "--drain_timeout=1s", "--liveness_timeout=2s")
+        with FakeServer(*flags, check_exit=False) as server:
+            stream = started(server)
+            server.terminate()
+            with self.assertRaises(grpc.RpcError) as caught:
+                list(stream)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
+            self.assertEqual(server.wait(), 1)
+            self.assertIn("a step hangs", server.lines[-1])
+
+    def fill_log(self, server):
+        """Until the pipe of standard error takes no more of the calls' lines."""
+        for _ in range(2 * PIPE_BYTES // LEAST_LINE_BYTES):
+            harness.ask(server.chat, short())
+
+    def test_a_log_that_nobody_reads_does_not_keep_the_process(self):
+        with UnreadServer() as server:
+            self.fill_log(server)
+            server.terminate()
+            self.assertEqual(server.wait(), 0)
+
+    def test_a_log_that_nobody_reads_does_not_keep_a_broken_process(self):
+        with UnreadServer("--break_at_step=2000", check_exit=False) as server:
+            self.fill_log(server)
+            with self.assertRaises(grpc.RpcError) as caught:
+                list(server.chat.Chat(harness.endless(server, MOST_TOKENS), timeout=harness.CALL_SECONDS))
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.INTERNAL)
+            self.assertEqual(server.wait(), 1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import grpc
 from google.rpc import error_details_pb2
@@ -124,6 +125,39 @@ class Server:
             print("\n".join(self.lines[-20:]), file=sys.stderr)
         elif self._check_exit and code != 0:
             raise AssertionError(f"exit code {code}:\n" + "\n".join(self.lines[-20:]))
+
+
+class FakeServer(Server):
+    """The real server code over tests/fake_engine: each answer is a hash of its request."""
+
+    def command(self, model, flags):
+        return [str(BIN / "glimpse-fake-server"), *ANY_PORTS, *flags]
+
+
+def metrics(server):
+    """{name or name{labels}: value} of the server's /metrics."""
+    with urllib.request.urlopen(f"http://{server.admin}/metrics", timeout=CALL_SECONDS) as page:
+        lines = page.read().decode().splitlines()
+    return {k: float(v) for k, v in (l.rsplit(" ", 1) for l in lines if l and l[0] != "#")}
+
+
+def total(values, name, *labels):
+    """Sum over the metric's children that have all of these labels, each as name="value"."""
+    return sum(
+        value
+        for key, value in values.items()
+        if re.split(r"[{ ]", key)[0] == name and all(label in key for label in labels)
+    )
+
+
+def wait_until(condition, seconds=CALL_SECONDS):
+    """The first result of `condition` that is true; fails when there is none within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.01)
+    return result
 
 
 @contextlib.contextmanager

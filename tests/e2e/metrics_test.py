@@ -9,12 +9,10 @@ Needs Debian's package `prometheus`: the programs prometheus and promtool.
 import contextlib
 import json
 import pathlib
-import re
 import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import unittest
 import urllib.error
 import urllib.parse
@@ -23,7 +21,7 @@ import urllib.request
 import grpc
 import harness
 import pictures
-from harness import ask, request
+from harness import ask, request, wait_until
 
 WAIT_SECONDS = 60
 SECRET = "xylophone"
@@ -45,27 +43,14 @@ def get(address, path):
         return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def samples(address):
-    """{'name{label="value",...}': value} of /metrics, names without the prefix."""
-    text = get(address, "/metrics")[2]
-    found = re.findall(r"^glimpse_(\S+) (\S+)$", text, re.MULTILINE)
-    return {name: float(value) for name, value in found}
+def samples(server):
+    """harness.metrics(), names without the prefix."""
+    found = harness.metrics(server).items()
+    return {name.removeprefix("glimpse_"): value for name, value in found}
 
 
-def wait_until(condition):
-    """The first result of `condition` that is true."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {WAIT_SECONDS} s")
-        time.sleep(0.05)
-
-
-def calls_ended(address):
-    return sum(v for name, v in samples(address).items() if name.startswith("requests_total{"))
+def calls_ended(server):
+    return harness.total(harness.metrics(server), "glimpse_requests_total")
 
 
 def ask_questions(server):
@@ -77,7 +62,7 @@ def ask_questions(server):
     ]
     with contextlib.suppress(grpc.RpcError):
         ask(server.chat, request("hello", image=pictures.cut("JPEG")))
-    wait_until(lambda: calls_ended(server.admin) == 4)
+    wait_until(lambda: calls_ended(server) == 4)
     return answers
 
 
@@ -92,7 +77,7 @@ class MetricsTest(unittest.TestCase):
         cls.answers = ask_questions(cls.server)
 
     def test_counts_are_what_the_clients_saw(self):
-        found = samples(self.server.admin)
+        found = samples(self.server)
         usages = [answer.finished.usage for answer in self.answers]
         self.assertEqual(found['requests_total{code="OK",reason="LENGTH"}'], 3)
         refused = 'requests_total{code="INVALID_ARGUMENT",reason="IMAGE_CORRUPT"}'
@@ -112,7 +97,7 @@ class MetricsTest(unittest.TestCase):
         self.assertEqual(found['decode_step_seconds_count{rows="4"}'], 4 + 2 + 2)
 
     def test_times_are_those_of_the_answers(self):
-        found = samples(self.server.admin)
+        found = samples(self.server)
         timings = [answer.finished.timing for answer in self.answers]
         first = sum(t.time_to_first_token.ToNanoseconds() for t in timings) / 1e9
         self.assertAlmostEqual(found["time_to_first_token_seconds_sum"], first, delta=0.05)
@@ -121,7 +106,7 @@ class MetricsTest(unittest.TestCase):
 
     def test_an_idle_server_says_so(self):
         found = wait_until(
-            lambda: (now := samples(self.server.admin))["requests_running"] == 0 and now
+            lambda: (now := samples(self.server))["requests_running"] == 0 and now
         )
         self.assertEqual(found["requests_waiting"], 0)
         self.assertEqual(found["batch_rows"], 0)

@@ -14,6 +14,8 @@ from rig import FakeServer, ReliabilityTest, Row, size
 STREAMS = 24  # at the same time; 16 slots: some calls wait when the signal comes
 FLAGS = ("--max_batch_size=16", "--decode_step_time=2ms", "--block_size=4")
 DRAIN_SECONDS = 30
+# gRPC answers what comes while it shuts down by CANCELLED.
+NOT_TAKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class Load:
@@ -49,12 +51,13 @@ class Load:
             return True
         except grpc.RpcError as error:
             begun = bool(events)  # the server has said that it will answer
-            if begun or error.code() != grpc.StatusCode.UNAVAILABLE:
+            allowed = error.code() in NOT_TAKEN
+            if begun or not allowed:
                 print(f"after {len(events)} events:", error.code(), error.details())
             with self._lock:
                 self.cut += begun
                 self.refused += not begun
-                self.wrong += not begun and error.code() != grpc.StatusCode.UNAVAILABLE
+                self.wrong += not begun and not allowed
             return False
 
     def join(self):

@@ -10,17 +10,15 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import subprocess
 import tempfile
 import time
 import unittest
-import urllib.request
 
 import harness
+from harness import metrics, total
 
 FULL = os.environ.get("GLIMPSE_RELIABILITY", "ci") == "full"
-FAKE_SERVER = str(harness.BIN / "glimpse-fake-server")
 LOAD = str(harness.BIN / "glimpse-load")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -29,12 +27,11 @@ def size(ci, full):
     return full if FULL else ci
 
 
-class FakeServer(harness.Server):
-    """The real server code over tests/fake_engine: each answer is a hash of its request."""
+class FakeServer(harness.FakeServer):
+    """Without a request log, unless it is asked for."""
 
     def command(self, model, flags):
-        own = (*harness.ANY_PORTS, "--request_log=off")
-        return [FAKE_SERVER, *own, *flags]
+        return super().command(model, ("--request_log=off", *flags))
 
 
 def load(server, *flags):
@@ -50,22 +47,6 @@ def load(server, *flags):
 def request_log(server):
     """The server's JSON lines so far, with --request_log=stderr."""
     return [json.loads(line) for line in server.lines if line.startswith("{")]
-
-
-def metrics(server):
-    """{name or name{labels}: value} of the server's /metrics."""
-    with urllib.request.urlopen(f"http://{server.admin}/metrics", timeout=10) as page:
-        lines = page.read().decode().splitlines()
-    return {k: float(v) for k, v in (l.rsplit(" ", 1) for l in lines if l and l[0] != "#")}
-
-
-def total(values, name, *labels):
-    """Sum over the metric's children that have all of these labels, each as name="value"."""
-    return sum(
-        value
-        for key, value in values.items()
-        if re.split(r"[{ ]", key)[0] == name and all(label in key for label in labels)
-    )
 
 
 def held(server):
@@ -85,16 +66,6 @@ def open_files(server):
 def resident_bytes(server):
     fields = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()
     return int(fields[1]) * PAGE
-
-
-def wait_until(holds, seconds):
-    """How long it took; None if `holds` is still false after `seconds`."""
-    start = time.monotonic()
-    while not holds():
-        if time.monotonic() - start > seconds:
-            return None
-        time.sleep(0.01)
-    return time.monotonic() - start
 
 
 def percentile(values, share):

@@ -42,10 +42,10 @@ class RigTest(ReliabilityTest):
             files = open_files(server)
             self.assertEqual(self.leaks(server, files, seconds=10), 0)
             with Connection(server.address) as connection:
-                rig.wait_until(lambda: open_files(server) > files, 10)
+                harness.wait_until(lambda: open_files(server) > files, 10)
                 self.assertEqual(self.leaks(server, files, seconds=0), 1)
                 connection.ask(harness.endless(server))
-                rig.wait_until(lambda: rig.held(server)["requests_running"] > 0, 10)
+                harness.wait_until(lambda: rig.held(server)["requests_running"] > 0, 10)
                 self.assertGreaterEqual(self.leaks(server, files, seconds=0), 3)  # and KV blocks
             self.assertEqual(self.leaks(server, files, seconds=10), 0)
 

@@ -2,9 +2,9 @@
 
 import concurrent.futures
 import threading
-import time
 import unittest
 
+import harness
 import rig
 from http2 import Connection, Ended
 from rig import FakeServer, ReliabilityTest, Row, load, open_files, resident_bytes, size
@@ -14,6 +14,7 @@ STEP_MS = size(5, 10)
 SECONDS = size(4, 40)
 TOKENS = SECONDS * 1000 // STEP_MS  # of a slow reader's answer
 RESOURCE_EXHAUSTED = 8
+COMPLETION_TOKENS = 'glimpse_tokens_total{kind="completion"}'
 MESSAGE_BYTES = 24  # of one token
 CONTEXT = "--max_context=8192"
 FLAGS = (f"--max_batch_size={SLOW + QUICK}", f"--decode_step_time={STEP_MS}ms", CONTEXT)
@@ -97,6 +98,14 @@ class SlowReaderTest(ReliabilityTest):
         row.requests += SLOW
         return codes.count(RESOURCE_EXHAUSTED)
 
+    def none_runs(self, server, done):
+        """What has begun since `done` tokens were made was given up or is complete: the buffers are
+        as full as they get."""
+        if harness.metrics(server)[COMPLETION_TOKENS] == done:
+            return False
+        now = rig.held(server)
+        return now["requests_running"] == now["requests_waiting"] == 0
+
     def test_the_memory_of_slow_readers_is_bounded(self):
         known = self.known(logprobs=20)  # fills every buffer
         row = Row("R5", "")
@@ -104,8 +113,9 @@ class SlowReaderTest(ReliabilityTest):
             _, row.requests = self.quick_p99_ms(server, SLOW)  # to warm up
             before, files = resident_bytes(server), open_files(server)
             with Peak(server) as peak:
+                done = harness.metrics(server)[COMPLETION_TOKENS]
                 readers = SlowReaders(server.address, known.messages)
-                time.sleep(SECONDS)
+                harness.wait_until(lambda: self.none_runs(server, done), SECONDS + 60)
             refused = self.check(row, readers, known)
             row.leaks = self.leaks(server, files)
         self.assertGreater(refused, 0)

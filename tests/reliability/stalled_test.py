@@ -126,7 +126,7 @@ class StalledTest(ReliabilityTest):
             answer = harness.ask(server.chat, message)
             row.wrong_answers += not known.is_right(i, answer.token_ids)
         row.requests = len(known.messages)
-        rig.wait_until(lambda: open_files(server) <= files, 60)
+        harness.wait_until(lambda: open_files(server) <= files, 60)
         seconds = time.monotonic() - start
         row.leaks = self.leaks(server, files)
         row.figure("from the last word to all freed", seconds, "s", KEEPALIVE_SECONDS + 1, 30)
@@ -154,7 +154,7 @@ class StalledTest(ReliabilityTest):
             known = rig.Known(server, rig.prompts(4, max_tokens=50))
             with self.all_freed(row, server, known):
                 full = [unread_socket(server.address, message) for _ in range(count)]
-                self.assertIsNotNone(rig.wait_until(lambda: unsent(server) >= count, 10))
+                harness.wait_until(lambda: unsent(server) >= count, 10)
             for connection in full:
                 connection.socket.close()
         self.finish(row)

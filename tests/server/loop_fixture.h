@@ -5,9 +5,12 @@
 #include <catch2/catch.hpp>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "preprocess/mutex.h"
 #include "server/serving_loop.h"
 #include "tests/fake_engine.h"
 #include "tests/schedule/recording_sink.h"
@@ -39,6 +42,36 @@ inline std::vector<int32_t> AnswerTo(std::vector<int32_t> prompt, int max_tokens
   TestClient nobody;
   return AnswerAlone(*MakeRequest(&nobody, std::move(prompt), max_tokens), LoopLimits());
 }
+
+// Writes down when Launch (L), Finish (F) and Upkeep (U) are called. Safe for all threads.
+class Recorder : public StepRunner {
+ public:
+  // As FakeEngineOptions'.
+  explicit Recorder(int depth, std::function<void(const StepPlan&)> on_launch = nullptr,
+                    int upkeep = 0)
+      : engine({LoopLimits(), {}, std::move(on_launch), depth, upkeep}) {}
+
+  absl::Status Launch(const StepPlan& plan) override { return Note('L'), engine.Launch(plan); }
+  absl::StatusOr<StepOutput> Finish() override { return Note('F'), engine.Finish(); }
+  int depth() const override { return engine.depth(); }
+  bool Upkeep() override { return Note('U'), engine.Upkeep(); }
+
+  std::string Events() {
+    MutexLock lock(&mutex_);
+    return events_;
+  }
+
+  FakeEngine engine;
+
+ private:
+  void Note(char event) {
+    MutexLock lock(&mutex_);
+    events_ += event;
+  }
+
+  Mutex mutex_;
+  std::string events_ ABSL_GUARDED_BY(mutex_);
+};
 
 // Read clients after Drain only: the loop's thread writes them.
 struct LoopFixture {

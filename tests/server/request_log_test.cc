@@ -1,12 +1,15 @@
 #include "server/request_log.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "server/operator_line.h"
 
 namespace glimpse {
 namespace {
@@ -103,6 +106,19 @@ TEST_CASE("a log that nobody reads loses lines and holds nobody up") {
   CHECK(nlohmann::json::parse(pipe.Read())["lines_lost"] == lines - taken);
   log.Write(Answered());
   CHECK_FALSE(nlohmann::json::parse(pipe.Read()).contains("lines_lost"));
+}
+
+TEST_CASE("a line for the operator is lost, not waited for, where nobody reads") {
+  Pipe pipe;
+  fcntl(pipe.ends[1], F_SETFL, 0);  // a write that doesn't fit would wait, as on standard error
+  int lines = 0;
+  while (TryWriteLine(pipe.ends[1], std::string(3000, 'x'))) ++lines;
+  CHECK(lines > 0);
+  CHECK_FALSE(TryWriteLine(pipe.ends[1], "short"));
+  while (!pipe.Read().empty()) continue;
+  // What is longer than a pipe takes whole is cut.
+  CHECK(TryWriteLine(pipe.ends[1], std::string(1 << 20, 'y')));
+  CHECK(pipe.Read() == std::string(PIPE_BUF - 1, 'y') + "\n");
 }
 
 TEST_CASE("a log whose reader has left is no fault") {

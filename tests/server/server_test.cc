@@ -5,6 +5,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <future>
@@ -174,15 +175,18 @@ TEST_CASE("an end cuts what is not complete when the drain's time is over, and i
   life.gate.WaitUntilHeld();
   life.signals.Take(SIGTERM);
   life.AwaitHealth("readiness", false);
-  std::thread opens([&] {
-    absl::SleepFor(absl::Milliseconds(100));  // past the time
+  // The time is over long before steps this far apart have written the whole answer.
+  std::atomic<bool> ended = false;
+  std::thread steps([&] {
+    for (; !ended; absl::SleepFor(absl::Milliseconds(10))) life.gate.Allow(1);
     life.gate.Open();
   });
   const grpc::Status status = call.Finish();
+  ended = true;
   CHECK(status.error_code() == grpc::StatusCode::UNAVAILABLE);
   CHECK(ReasonOf(status) == "DRAINING");
   CHECK(life.Join().ok());
-  opens.join();
+  steps.join();
 }
 
 TEST_CASE(
@@ -281,6 +285,28 @@ TEST_CASE("a reload stands between calls, and one that can't be made leaves the 
   reload(absl::ResourceExhaustedError("the old one is gone"));
   CHECK(absl::IsResourceExhausted(life.Join()));
   CHECK(reloads == 3);
+}
+
+TEST_CASE("an end that is wanted while a reload waits for calls comes before it") {
+  Life life;
+  std::atomic<int> reloads = 0;
+  life.model.reload = [&] { return ++reloads, absl::OkStatus(); };
+  life.gate.Allow(2);
+  life.Serve();
+  Call call(*life.stub, Question());
+  life.gate.WaitUntilHeld();
+  life.signals.Take(SIGHUP);
+  life.AwaitHealth("readiness", false);
+  CHECK(ReasonOf(Call(*life.stub, Question()).Finish()) == "LOADING");
+  life.signals.Take(SIGTERM);
+  const absl::Time begun = absl::Now();
+  while (ReasonOf(Call(*life.stub, Question()).Finish()) != "DRAINING") std::this_thread::yield();
+  CHECK(absl::Now() - begun < Config().drain_timeout / 2);
+  life.gate.Open();
+  CHECK(call.Finish().ok());
+  CHECK(call.Text() == "Hi!");
+  CHECK(life.Join().ok());
+  CHECK(reloads == 0);
 }
 
 }  // namespace

@@ -70,34 +70,10 @@ TEST_CASE("a fault that passes breaks nothing") {
   CHECK(fixture.loop.fault().ok());
 }
 
-// Writes down when Upkeep (U), Launch (L) and Finish (F) are called.
-class QuietRecorder : public StepRunner {
- public:
-  explicit QuietRecorder(int upkeep) : engine({LoopLimits(), {}, nullptr, 2, upkeep}) {}
-
-  absl::Status Launch(const StepPlan& plan) override { return Note('L'), engine.Launch(plan); }
-  absl::StatusOr<StepOutput> Finish() override { return Note('F'), engine.Finish(); }
-  int depth() const override { return engine.depth(); }
-  bool Upkeep() override { return Note('U'), engine.Upkeep(); }
-
-  void Note(char event) {
-    MutexLock lock(&mutex);
-    events += event;
-  }
-  std::string Events() {
-    MutexLock lock(&mutex);
-    return events;
-  }
-
-  FakeEngine engine;
-  Mutex mutex;
-  std::string events ABSL_GUARDED_BY(mutex);
-};
-
 TEST_CASE("upkeep is done in quiet until there is no more, and again after the next step") {
   const RealClock clock;
   RequestQueue queue{RequestQueueOptions()};
-  QuietRecorder recorder(/*upkeep=*/2);
+  Recorder recorder(2, nullptr, /*upkeep=*/2);
   ServingLoop loop(LoopOptions(), &queue, &recorder, &clock);
   YieldUntil([&] { return recorder.Events() == "UUU"; });
   TestClient client;

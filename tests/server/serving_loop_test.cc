@@ -17,26 +17,6 @@
 namespace glimpse {
 namespace {
 
-// Writes down the order of launches (L) and ends (F).
-class Recorder : public StepRunner {
- public:
-  explicit Recorder(int depth, std::function<void(const StepPlan&)> on_launch = nullptr)
-      : engine({LoopLimits(), {}, std::move(on_launch), depth}) {}
-
-  absl::Status Launch(const StepPlan& plan) override {
-    events += 'L';
-    return engine.Launch(plan);
-  }
-  absl::StatusOr<StepOutput> Finish() override {
-    events += 'F';
-    return engine.Finish();
-  }
-  int depth() const override { return engine.depth(); }
-
-  FakeEngine engine;
-  std::string events;
-};
-
 // The events of a loop that serves one request for `max_tokens`.
 std::string Events(Recorder* recorder, int max_tokens, TestClient* client) {
   const RealClock clock;
@@ -45,7 +25,7 @@ std::string Events(Recorder* recorder, int max_tokens, TestClient* client) {
   REQUIRE(queue.Push(request).ok());
   ServingLoop loop(LoopOptions(), &queue, recorder, &clock);
   loop.Drain(absl::InfiniteFuture());
-  return recorder->events;
+  return recorder->Events();
 }
 
 TEST_CASE("a task runs between steps, once nothing runs or waits") {
@@ -122,9 +102,23 @@ TEST_CASE("a drain past its deadline leaves no step in flight") {
   while (!queue.closed()) std::this_thread::yield();
   gate.Open();
   drain.join();
-  CHECK(recorder.events == "LLFF");
+  CHECK(recorder.Events() == "LLFF");
   CHECK(absl::IsUnavailable(client.status));
   CHECK(client.ids.size() == 2);
+}
+
+TEST_CASE("a drain that waits no longer leaves a step that hangs, and can be tried again") {
+  StepGate gate;
+  gate.Close();
+  TestClient client;
+  LoopFixture fixture(2, [&](const StepPlan&) { gate.Pass(); });
+  fixture.Push(&client, 100);
+  gate.WaitUntilHeld();
+  CHECK_FALSE(fixture.loop.TryDrain(absl::InfinitePast(), absl::Milliseconds(1)));
+  CHECK_FALSE(client.finished());
+  gate.Open();
+  CHECK(fixture.loop.TryDrain(absl::InfinitePast(), absl::Seconds(60)));
+  CHECK(absl::IsUnavailable(client.status));
 }
 
 TEST_CASE("an idle loop ends at once") {
