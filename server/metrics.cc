@@ -18,20 +18,6 @@ using prometheus::Labels;
 
 std::string Prefixed(const char* name) { return absl::StrCat("glimpse_", name); }
 
-const char* KindLabel(StepKind kind) {
-  switch (kind) {
-    case StepKind::kVision:
-      return "vision";
-    case StepKind::kPrefill:
-      return "prefill";
-    case StepKind::kDecode:
-      return "decode";
-    case StepKind::kIdle:
-      break;
-  }
-  return "idle";
-}
-
 // Beyond the captured sizes a step has any number of rows: there, few numbers stand for all.
 std::string RowsLabel(int rows) {
   constexpr unsigned kExact = 64;
@@ -40,11 +26,11 @@ std::string RowsLabel(int rows) {
 }
 
 Labels ReplayLabels(const GraphKey& key) {
-  return {{"kind", KindLabel(key.kind)}, {"bucket", absl::StrCat(key.bucket)}};
+  return {{"kind", StepKindName(key.kind)}, {"bucket", absl::StrCat(key.bucket)}};
 }
 
 Labels EagerLabels(StepKind kind, const std::string& reason) {
-  return {{"kind", KindLabel(kind)}, {"reason", reason}};
+  return {{"kind", StepKindName(kind)}, {"reason", reason}};
 }
 
 // Every end that a call can have, so that each series is there before it first counts.

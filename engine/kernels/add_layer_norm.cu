@@ -11,6 +11,7 @@
 #include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/launch.h"
+#include "preprocess/ceil_div.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {

@@ -36,6 +36,7 @@
 #include "engine/kernels/device/reduce.cuh"
 #include "engine/kernels/launch.h"
 #include "engine/kernels/tensor_map.h"
+#include "preprocess/ceil_div.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {

@@ -22,8 +22,6 @@ inline int NumMultiprocessors() {
   return count;
 }
 
-inline int CeilDiv(int a, int b) { return (a + b - 1) / b; }
-
 // Before the first launch of a kernel with more than 48 KB of dynamic shared memory.
 template <typename Kernel>
 void AllowSharedMemory(Kernel* kernel, size_t bytes) {

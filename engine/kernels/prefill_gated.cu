@@ -40,6 +40,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/launch.h"
 #include "engine/kernels/tensor_map.h"
+#include "preprocess/ceil_div.h"
 #include "preprocess/check.h"
 
 namespace glimpse::kernels {

@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/schedule/ceil_div.h"
 #include "engine/schedule/scheduler.h"
+#include "preprocess/ceil_div.h"
 
 namespace glimpse {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/schedule/ceil_div.h"
+#include "preprocess/ceil_div.h"
 #include "preprocess/check.h"
 
 namespace glimpse {

@@ -4,9 +4,7 @@
 #include "preprocess/status_macros.h"
 
 namespace glimpse {
-namespace {
-
-const char* Name(StepKind kind) {
+const char* StepKindName(StepKind kind) {
   switch (kind) {
     case StepKind::kIdle:
       return "idle";
@@ -20,8 +18,6 @@ const char* Name(StepKind kind) {
   return "?";
 }
 
-}  // namespace
-
 int StepPlan::NumTokens() const {
   size_t tokens = 0;
   for (int i = 0; i < num_real_rows; ++i) tokens += rows[i].tokens.size();
@@ -29,7 +25,7 @@ int StepPlan::NumTokens() const {
 }
 
 std::string StepPlan::DebugString() const {
-  std::string text = Name(kind);
+  std::string text = StepKindName(kind);
   if (kind == StepKind::kIdle) return text;
   absl::StrAppend(&text, " rows ", num_real_rows, " tokens ", NumTokens(), " bucket ", bucket);
   if (kind == StepKind::kVision) absl::StrAppend(&text, " layers ", first_layer, "-", end_layer);

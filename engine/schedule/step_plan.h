@@ -24,6 +24,8 @@ enum class StepKind {
   kDecode,   // each row is one token of one sequence
 };
 
+const char* StepKindName(StepKind kind);  // "idle", "vision", "prefill" or "decode"
+
 // Stands in a decode row for the id that its slot sampled last, when the step that samples it has
 // not been finished: only the device knows it yet.
 constexpr int32_t kLastToken = std::numeric_limits<int32_t>::min();

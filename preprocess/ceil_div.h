@@ -1,5 +1,5 @@
-#ifndef GLIMPSE_ENGINE_SCHEDULE_CEIL_DIV_H_
-#define GLIMPSE_ENGINE_SCHEDULE_CEIL_DIV_H_
+#ifndef GLIMPSE_PREPROCESS_CEIL_DIV_H_
+#define GLIMPSE_PREPROCESS_CEIL_DIV_H_
 
 namespace glimpse {
 
@@ -11,4 +11,4 @@ constexpr Int CeilDiv(Int a, Int b) {
 
 }  // namespace glimpse
 
-#endif  // GLIMPSE_ENGINE_SCHEDULE_CEIL_DIV_H_
+#endif  // GLIMPSE_PREPROCESS_CEIL_DIV_H_
