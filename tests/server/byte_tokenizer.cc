@@ -1,8 +1,12 @@
 #include "tests/server/byte_tokenizer.h"
 
+#include <utility>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "preprocess/chat_template.h"
 #include "preprocess/check.h"
+#include "preprocess/image_header.h"
 
 namespace glimpse {
 namespace {
@@ -42,6 +46,16 @@ std::vector<int32_t> Ids(std::string_view text) {
   std::vector<int32_t> ids;
   for (const char byte : text) ids.push_back(static_cast<uint8_t>(byte));
   return ids;
+}
+
+std::unique_ptr<ServedModel> MakeServedModel(const ModelLimits& limits) {
+  const ByteTokenizerFiles files;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files.directory());
+  GLIMPSE_CHECK(tokenizer.ok(), tokenizer.status().ToString().c_str());
+  absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
+  GLIMPSE_CHECK(chat_template.ok(), chat_template.status().ToString().c_str());
+  return std::make_unique<ServedModel>(*std::move(tokenizer), *std::move(chat_template), limits,
+                                       ImageLimits());
 }
 
 }  // namespace glimpse

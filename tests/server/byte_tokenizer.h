@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/schedule/model_limits.h"
 #include "preprocess/tokenizer.h"
+#include "server/served_model.h"
 #include "tests/temporary_directory.h"
 
 namespace glimpse {
@@ -29,6 +31,9 @@ class ByteTokenizerFiles {
 const Tokenizer& ByteTokenizer();
 
 std::vector<int32_t> Ids(std::string_view text);
+
+// A model with that tokenizer and the usual limits of pictures.
+std::unique_ptr<ServedModel> MakeServedModel(const ModelLimits& limits);
 
 }  // namespace glimpse
 

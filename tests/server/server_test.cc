@@ -96,13 +96,8 @@ class Life {
 
  private:
   void MakeModel() {
-    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files_.directory());
-    REQUIRE(tokenizer.ok());
-    absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
-    REQUIRE(chat_template.ok());
     model.limits = Limits();
-    model.served = std::make_unique<ServedModel>(*std::move(tokenizer), *std::move(chat_template),
-                                                 model.limits, ImageLimits());
+    model.served = MakeServedModel(model.limits);
     model.description.set_name("fake");
     auto runner = std::make_unique<FakeEngine>(FakeEngineOptions{
         model.limits, Ids("\nHi!"), [this](const StepPlan&) { gate.Pass(); }, /*depth=*/2});
@@ -111,7 +106,6 @@ class Life {
   }
 
   const RealClock real_clock_;
-  ByteTokenizerFiles files_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::thread thread_;

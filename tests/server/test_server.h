@@ -80,12 +80,6 @@ class TestServer {
                   if (on_launch) on_launch(plan);
                 },
                 options.depth}) {
-    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(files.directory());
-    REQUIRE(tokenizer.ok());
-    absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Create(**tokenizer);
-    REQUIRE(chat_template.ok());
-    model = std::make_unique<ServedModel>(*std::move(tokenizer), *std::move(chat_template),
-                                          Limits(), ImageLimits());
     for_service.served = model.get();
     for_service.default_sampling.temperature = 0;
     for_service.description.set_name("fake");
@@ -119,13 +113,12 @@ class TestServer {
     return shared;
   }
 
-  ByteTokenizerFiles files;
   ShiftedClock clock;
   Metrics metrics{"test", BucketTable()};
   Admission admission;
   RequestQueue queue;
   WorkerPool pool;
-  std::unique_ptr<ServedModel> model;
+  const std::unique_ptr<ServedModel> model = MakeServedModel(Limits());
   ChatService::Model for_service;
   ChatService service;
   StepGate gate;
