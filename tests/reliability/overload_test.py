@@ -1,6 +1,5 @@
 """R9: ten times the capacity, open loop."""
 
-import threading
 import unittest
 
 import grpc
@@ -12,37 +11,27 @@ SLOTS, QUEUE, ANSWER_TOKENS = 16, 64, 32
 FLAGS = (f"--max_batch_size={SLOTS}", f"--max_queue_requests={QUEUE}", "--decode_step_time=4ms")
 
 
-class Watch:
-    """A thread that asks known questions and looks at the queue while `with` lasts."""
+class Watch(rig.Beside):
+    """Asks known questions and looks at the queue while `with` lasts."""
 
     def __init__(self, server, known):
+        super().__init__()
         self.server, self.known = server, known
         self.most_waiting = self.right = self.wrong = self.refused = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self):
-        while not self._ended.wait(0.02):
-            waiting = rig.held(self.server)["requests_waiting"]
-            self.most_waiting = max(self.most_waiting, waiting)
-            k = (self.right + self.refused) % len(self.known.messages)
-            try:
-                answer = harness.ask(self.server.chat, self.known.messages[k])
-                right = self.known.is_right(k, answer.token_ids)
-                self.right += right
-                self.wrong += not right
-            except grpc.RpcError as error:
-                full = error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-                self.refused += full
-                self.wrong += not full
+    def look(self):
+        waiting = rig.held(self.server)["requests_waiting"]
+        self.most_waiting = max(self.most_waiting, waiting)
+        k = (self.right + self.refused) % len(self.known.messages)
+        try:
+            answer = harness.ask(self.server.chat, self.known.messages[k])
+            right = self.known.is_right(k, answer.token_ids)
+            self.right += right
+            self.wrong += not right
+        except grpc.RpcError as error:
+            full = error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            self.refused += full
+            self.wrong += not full
 
 
 class OverloadTest(ReliabilityTest):

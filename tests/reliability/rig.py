@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -32,6 +33,28 @@ class FakeServer(harness.FakeServer):
 
     def command(self, model, flags):
         return super().command(model, ("--request_log=off", *flags))
+
+
+class Beside:
+    """A thread that calls `look` every `SECONDS` while `with` lasts."""
+
+    SECONDS = 0.02
+
+    def __init__(self):
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._ended.wait(self.SECONDS):
+            self.look()
 
 
 def load(server, *flags):

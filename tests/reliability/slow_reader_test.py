@@ -52,25 +52,15 @@ class SlowReaders:
             connection.socket.close()
 
 
-class Peak:
+class Peak(rig.Beside):
     """The most memory that the server had while `with` lasted."""
 
     def __init__(self, server):
+        super().__init__()
         self.server, self.bytes = server, resident_bytes(server)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
 
-    def _watch(self):
-        while not self._ended.wait(0.02):
-            self.bytes = max(self.bytes, resident_bytes(self.server))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._ended.set()
-        self._thread.join()
+    def look(self):
+        self.bytes = max(self.bytes, resident_bytes(self.server))
 
 
 class SlowReaderTest(ReliabilityTest):
